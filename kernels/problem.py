@@ -1,0 +1,368 @@
+"""The one contract that all engines share: a batch of independent small trainings.
+
+A :class:`TrainingProblem` holds ``B`` runs as structure-of-arrays. Run ``i`` trains one network by
+
+    theta <- theta - eta_i * buffer,    buffer <- momentum_i * buffer + g(theta~) + weight_decay_i * theta,
+
+where ``theta~ = theta + rho_i * direction(g(theta))`` is the *phantom point* (Foret et al. 2021, eq. 2) and ``g`` is
+the gradient of ``sum_n pi_n loss(m_n)`` with margins ``m_n = y_n f(x_n)``. Shapes use
+
+    B runs, S samples, d features, m hidden neurons, L layers of a diagonal network, R record steps, K loss levels.
+
+This module knows nothing of features, phases or figures; it only says what a training is and what comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.floating[Any]]
+IntArray = NDArray[np.integer[Any]]
+Layers = tuple[FloatArray, ...]
+
+NETWORKS = ("diagonal", "two_layer")
+ACTIVATIONS = ("linear", "relu")
+LOSSES = ("logistic", "exponential", "squared")
+PERTURBED_SETS = ("all", "last", "first")
+NORMS = ("l2", "linf", "none")
+EFFECTS = ("full", "weights", "jacobian")
+
+
+class Status(IntEnum):
+    """How a run ended."""
+
+    OK = 0
+    DIVERGED = 1
+    """A step would have made a parameter non-finite, or the final loss is not finite. The run was frozen at its last
+    finite parameters; records and crossings after that step stay NaN and -1."""
+    COLLAPSED = 2
+    """Every end-to-end coefficient ended below ``collapse_threshold`` in absolute value."""
+
+
+@dataclass(frozen=True)
+class TrainingProblem:
+    """``B`` independent trainings that share their shapes, their kind of network and their kind of rule.
+
+    Args:
+        features: ``[B or 1, S, d]`` inputs. A leading 1 is shared by all runs without a copy.
+        labels: ``[B or 1, S]``, each -1 or +1.
+        initial_layers: the parameters at step 0, from the first layer to the last.
+            ``diagonal``: two or more arrays ``[B or 1, d]``; ``f(x) = sum_k x_k prod_l layer_l[k]``.
+            ``two_layer``: ``(W [B or 1, m, d], v [B or 1, m])``; ``f(x) = v . act(W x)``.
+            There are no biases: append a constant feature to ``features`` for a first-layer bias.
+        network: ``"diagonal"`` or ``"two_layer"``.
+        activation: ``"linear"`` or ``"relu"`` (two-layer networks only).
+        sample_weights: ``[B or 1, S]``, non-negative, each row sums to 1. Default: ``1/S``.
+        feature_scale: ``[B or 1, d]`` multiplies the features, so that a sweep over feature strengths on one data
+            set needs no copy of the data. Default: ones.
+        loss: ``"logistic"`` log(1 + e^-m), ``"exponential"`` e^-m, or ``"squared"`` (1 - m)^2 / 2.
+        eta: learning rate, a number or ``[B]``, >= 0.
+        rho: perturbation radius, a number or ``[B]``, >= 0. ``rho = 0`` is gradient descent.
+        perturb: which layers the perturbation moves *and* which gradient enters its norm.
+        norm: ``"l2"``: rho g/||g||_2; ``"linf"``: rho sign(g); ``"none"``: rho g. A zero gradient perturbs nothing.
+        effect: which part of the gradient -sum_n pi_n lambda_n y_n J_n is taken at the phantom point:
+            ``"full"`` both, ``"weights"`` the example weights lambda only, ``"jacobian"`` the Jacobian J only.
+        weight_decay, momentum: numbers or ``[B]``, >= 0 (momentum < 1), as in ``torch.optim.SGD`` around SAM: the
+            decay term is taken at the real weights and does not enter the perturbation.
+        steps: number of updates, >= 0.
+        batch_size: samples drawn with replacement, with probabilities ``sample_weights``, for each step (both of its
+            gradients use the same draw and weight it 1/batch_size). None: every step sees all samples. Records and
+            crossings always refer to all samples. See :mod:`kernels.sampling` for the generator.
+        batch_seed: a number or ``[B]`` whole numbers in [0, 2^64); runs that share it share their mini-batches.
+        record_steps: increasing steps in [0, steps] at which the state *before* the update is kept.
+        record_layers: keep all parameters at record steps and crossings as well.
+        loss_levels: positive training-loss levels whose first crossing from above is kept, in any order.
+        collapse_threshold: see :attr:`Status.COLLAPSED`.
+
+    Raises:
+        ValueError: names the argument, the offending value and what is allowed.
+
+    Example:
+        >>> import numpy as np
+        >>> problem = TrainingProblem(
+        ...     features=np.array([[[2.0, 1.0]]]), labels=np.array([[1.0]]),
+        ...     initial_layers=(np.full((3, 2), 0.4), np.full((3, 2), 0.4)),
+        ...     eta=0.05, rho=[0.0, 0.3, 0.5], steps=100)
+        >>> problem.runs, problem.samples, problem.dimension
+        (3, 1, 2)
+    """
+
+    features: ArrayLike
+    labels: ArrayLike
+    initial_layers: Sequence[ArrayLike]
+    network: str = "diagonal"
+    activation: str = "linear"
+    sample_weights: ArrayLike | None = None
+    feature_scale: ArrayLike | None = None
+    loss: str = "logistic"
+    eta: ArrayLike = 0.01
+    rho: ArrayLike = 0.0
+    perturb: str = "all"
+    norm: str = "l2"
+    effect: str = "full"
+    weight_decay: ArrayLike = 0.0
+    momentum: ArrayLike = 0.0
+    steps: int = 1000
+    batch_size: int | None = None
+    batch_seed: ArrayLike = 0
+    record_steps: ArrayLike = ()
+    record_layers: bool = False
+    loss_levels: ArrayLike = ()
+    collapse_threshold: float = 1e-2
+    runs: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("network", NETWORKS),
+            ("activation", ACTIVATIONS),
+            ("loss", LOSSES),
+            ("perturb", PERTURBED_SETS),
+            ("norm", NORMS),
+            ("effect", EFFECTS),
+        ):
+            require_choice(name, getattr(self, name), allowed)
+        if self.network == "diagonal" and self.activation != "linear":
+            raise ValueError(f"activation={self.activation!r}: a diagonal network is linear; use network='two_layer'")
+
+        features = _finite("features", self.features, ndim=3)
+        if 0 in features.shape[1:]:
+            raise ValueError(f"features has shape {features.shape}: at least one sample and one feature are needed")
+        layers = self._checked_layers(features.shape[2])
+        vectors = {name: _finite(name, getattr(self, name)) for name in ("eta", "rho", "weight_decay", "momentum")}
+        for name, vector in vectors.items():
+            if vector.ndim > 1:
+                raise ValueError(f"{name} has shape {vector.shape}; allowed: a number or one value per run, [B]")
+            if (vector < 0).any():
+                raise ValueError(f"{name}={vector.min():g} is negative; allowed: {name} >= 0")
+        if (vectors["momentum"] >= 1).any():
+            raise ValueError(f"momentum={vectors['momentum'].max():g}; allowed: 0 <= momentum < 1")
+
+        samples, dimension = features.shape[1:]
+        labels = _shaped("labels", self.labels, (samples,))
+        if not np.isin(labels, (-1.0, 1.0)).all():
+            bad = labels[~np.isin(labels, (-1.0, 1.0))].flat[0]
+            raise ValueError(f"labels contains {bad:g}; allowed: -1 and +1")
+        weights = np.full((1, samples), 1.0 / samples) if self.sample_weights is None else self.sample_weights
+        weights = _shaped("sample_weights", weights, (samples,))
+        if (weights < 0).any():
+            raise ValueError(f"sample_weights contains {weights.min():g}; allowed: >= 0")
+        worst = np.abs(weights.sum(axis=1) - 1).max()
+        if worst > 1e-6:
+            raise ValueError(f"sample_weights: a row sums to 1 {worst:+.3g}; allowed: every row sums to 1")
+        scale = np.ones((1, dimension)) if self.feature_scale is None else self.feature_scale
+        scale = _shaped("feature_scale", scale, (dimension,))
+
+        seeds = _whole_seeds(self.batch_seed)
+        if self.batch_size is not None:
+            require_whole("batch_size", self.batch_size, least=1)
+
+        leading = {
+            "features": features.shape[0],
+            "labels": labels.shape[0],
+            "sample_weights": weights.shape[0],
+            "feature_scale": scale.shape[0],
+            **{f"initial_layers[{i}]": layer.shape[0] for i, layer in enumerate(layers)},
+            **{name: vector.size for name, vector in vectors.items()},
+            "batch_seed": seeds.size,
+        }
+        runs = max(leading.values())
+        for name, size in leading.items():
+            if size not in (1, runs):
+                raise ValueError(f"{name} has {size} runs where the problem has {runs}; allowed: {runs} or 1")
+        if runs == 0 or 0 in leading.values():
+            raise ValueError("the problem has no runs; at least one is needed")
+
+        require_whole("steps", self.steps, least=0)
+        record = np.asarray(self.record_steps, dtype=np.int64).reshape(-1)
+        if record.size and (record[0] < 0 or record[-1] > self.steps or (np.diff(record) <= 0).any()):
+            raise ValueError(f"record_steps={record.tolist()}; allowed: increasing steps in 0..{self.steps}")
+        levels = _finite("loss_levels", self.loss_levels).reshape(-1)
+        if (levels <= 0).any():
+            raise ValueError(f"loss_levels contains {levels.min():g}; allowed: > 0")
+        if not self.collapse_threshold >= 0:
+            raise ValueError(f"collapse_threshold={self.collapse_threshold!r}; allowed: >= 0")
+
+        checked: dict[str, Any] = {
+            "features": features,
+            "labels": labels,
+            "sample_weights": weights,
+            "feature_scale": scale,
+            "initial_layers": tuple(np.broadcast_to(layer, (runs, *layer.shape[1:])) for layer in layers),
+            **{name: np.broadcast_to(vector.reshape(-1), (runs,)) for name, vector in vectors.items()},
+            "steps": int(self.steps),
+            "batch_seed": np.broadcast_to(seeds, (runs,)),
+            "record_steps": record,
+            "loss_levels": levels,
+            "runs": runs,
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    def _checked_layers(self, dimension: int) -> Layers:
+        layers = tuple(self.initial_layers)
+        if self.network == "diagonal":
+            if len(layers) < 2:
+                raise ValueError(f"initial_layers has {len(layers)} layers; a diagonal network needs at least 2")
+            return tuple(_shaped(f"initial_layers[{i}]", layer, (dimension,)) for i, layer in enumerate(layers))
+        if len(layers) != 2:
+            raise ValueError(f"initial_layers has {len(layers)} layers; a two-layer network needs (W, v)")
+        first = _finite("initial_layers[0]", layers[0], ndim=3)
+        if first.shape[1] == 0:
+            raise ValueError(f"initial_layers[0] has shape {first.shape}; at least one neuron is needed")
+        first = _shaped("initial_layers[0]", first, (first.shape[1], dimension))
+        return first, _shaped("initial_layers[1]", layers[1], (first.shape[1],))
+
+    # The fields are declared as what may be passed in; after __post_init__ they are arrays. These views say so.
+
+    @property
+    def samples(self) -> int:
+        """S, the number of training samples."""
+        return int(np.shape(self.features)[1])
+
+    @property
+    def dimension(self) -> int:
+        """d, the number of features."""
+        return int(np.shape(self.features)[2])
+
+    @property
+    def width(self) -> int:
+        """m, the number of hidden neurons (d for a diagonal network)."""
+        return int(np.shape(self.initial_layers[0])[1])
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        return len(self.initial_layers)
+
+    @property
+    def perturbed_layers(self) -> tuple[int, ...]:
+        """Indices of the layers that the perturbation moves."""
+        last = self.depth - 1
+        return {"all": tuple(range(self.depth)), "last": (last,), "first": (0,)}[self.perturb]
+
+    def array(self, name: str) -> NDArray[Any]:
+        """The checked array of a field, for example ``problem.array("rho")``, float64 of shape ``[B]``."""
+        value = getattr(self, name)
+        if not isinstance(value, np.ndarray):
+            raise TypeError(f"{name} is not an array of the problem")
+        return value
+
+    @property
+    def layers(self) -> Layers:
+        """``initial_layers`` as float64 arrays, each with a leading B (a view where it was broadcast)."""
+        return tuple(np.asarray(layer) for layer in self.initial_layers)
+
+    def select(self, runs: slice) -> TrainingProblem:
+        """The sub-problem of a contiguous slice of runs; shared arrays stay shared."""
+
+        def rows(array: Any) -> Any:
+            return array if np.shape(array)[0] == 1 else array[runs]
+
+        return replace(
+            self,
+            initial_layers=tuple(layer[runs] for layer in self.layers),
+            **{n: rows(self.array(n)) for n in ("features", "labels", "sample_weights", "feature_scale")},
+            **{n: self.array(n)[runs] for n in ("eta", "rho", "weight_decay", "momentum", "batch_seed")},
+        )
+
+
+@dataclass(frozen=True)
+class Records:
+    """States kept at ``steps`` ``[R]``; NaN from the step at which a run diverged."""
+
+    steps: IntArray
+    coefficients: FloatArray
+    """``[B, R, d]`` end-to-end coefficients."""
+    loss: FloatArray
+    """``[B, R]`` training loss."""
+    gradient_norm: FloatArray
+    """``[B, R]`` l2 norm of the gradient over all parameters, weight decay excluded."""
+    layers: Layers | None = None
+    """Parameters with shape ``[B, R, ...]`` if asked for."""
+
+
+@dataclass(frozen=True)
+class Crossings:
+    """The first step at which the training loss was at or below each of ``levels`` ``[K]``."""
+
+    levels: FloatArray
+    step: IntArray
+    """``[B, K]``; -1 where the level was not reached."""
+    coefficients: FloatArray
+    """``[B, K, d]`` end-to-end coefficients at that step; NaN where the level was not reached."""
+    loss: FloatArray
+    """``[B, K]`` training loss at that step (a little below the level); NaN where it was not reached."""
+    layers: Layers | None = None
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What an engine returns. Arrays are float64 whatever the engine's precision."""
+
+    engine: str
+    precision: str
+    layers: Layers
+    """Final parameters, as ``initial_layers``, each with a leading B."""
+    coefficients: FloatArray
+    """``[B, d]`` final end-to-end coefficients u, in units of 1/feature: diagonal prod_l layer_l; two-layer linear
+    W^T v; two-layer ReLU W^T v / 2, the exact linear part of f, since (f(x) - f(-x))/2 = v . W x / 2."""
+    loss: FloatArray
+    """``[B]`` final training loss."""
+    gradient_norm: FloatArray
+    """``[B]`` final gradient norm."""
+    status: NDArray[np.int8]
+    """``[B]``, values of :class:`Status`."""
+    stopped_step: IntArray
+    """``[B]`` updates done: ``steps``, or fewer where the run diverged."""
+    records: Records
+    crossings: Crossings
+    seconds: float
+    """Wall time of the engine, set-up and copies included."""
+
+
+def require_choice(name: str, value: Any, allowed: Sequence[str]) -> None:
+    """Raise a ValueError that names the argument, the value and what is allowed."""
+    if value not in allowed:
+        raise ValueError(f"{name}={value!r} is not known; allowed: {', '.join(allowed)}")
+
+
+def require_whole(name: str, value: Any, least: int) -> None:
+    """Raise a ValueError unless ``value`` is a whole number of at least ``least``."""
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name}={value!r}; allowed: a whole number >= {least}")
+
+
+def _whole_seeds(value: Any) -> NDArray[np.uint64]:
+    array = np.asarray(value)
+    if array.ndim > 1 or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"batch_seed={value!r}; allowed: a whole number or one per run, [B]")
+    if (array < 0).any():
+        raise ValueError(f"batch_seed contains {array.min()}; allowed: 0 to 2^64 - 1")
+    return array.astype(np.uint64).reshape(-1)
+
+
+def _finite(name: str, value: Any, ndim: int | None = None) -> FloatArray:
+    try:
+        array = np.ascontiguousarray(value, dtype=np.float64) if np.ndim(value) else np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is not numeric: {value!r}") from None
+    if ndim is not None and array.ndim != ndim:
+        raise ValueError(f"{name} has shape {array.shape}; allowed: {ndim} dimensions, the first being runs (or 1)")
+    if not np.isfinite(array).all():
+        index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise ValueError(f"{name}{list(index) if index else ''} is {array[index]}; allowed: finite numbers")
+    return array
+
+
+def _shaped(name: str, value: Any, trailing: tuple[int, ...]) -> FloatArray:
+    array = _finite(name, value, ndim=len(trailing) + 1)
+    if array.shape[1:] != trailing:
+        wanted = ", ".join(map(str, trailing))
+        raise ValueError(f"{name} has shape {array.shape}; allowed: [runs or 1, {wanted}]")
+    return array

@@ -1,0 +1,296 @@
+"""The readable engine: float64 NumPy, one step is a few lines, no cleverness.
+
+Every formula here can be read against Foret et al. (2021) and the project's ``docs/theory.md``; the fast engines are
+held to this one. All arrays have a leading B, the runs, and no operation mixes runs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from kernels.problem import (
+    Crossings,
+    FloatArray,
+    Layers,
+    Records,
+    Status,
+    TrainingProblem,
+    TrainingResult,
+)
+from kernels.sampling import minibatch_indices, sampling_thresholds
+
+Progress = Callable[[int, int], None]
+
+NAME = "reference"
+
+
+def lacks(problem: TrainingProblem) -> str | None:
+    """What of ``problem`` this engine cannot do: nothing."""
+    return None
+
+
+def example_weights(loss: str, margins: FloatArray) -> FloatArray:
+    """lambda = -d loss / d margin, elementwise."""
+    if loss == "logistic":
+        decay = np.exp(-np.abs(margins))
+        return np.where(margins > 0, decay, 1.0) / (1.0 + decay)
+    if loss == "exponential":
+        return np.exp(-margins)
+    return 1.0 - margins
+
+
+def loss_values(loss: str, margins: FloatArray) -> FloatArray:
+    """loss(m), elementwise."""
+    if loss == "logistic":
+        return np.maximum(-margins, 0.0) + np.log1p(np.exp(-np.abs(margins)))
+    if loss == "exponential":
+        return np.exp(-margins)
+    return 0.5 * (1.0 - margins) ** 2
+
+
+class DiagonalNetwork:
+    """f(x) = sum_k u_k x_k with u_k = prod_l layer_l[k]."""
+
+    def __init__(self, features: FloatArray) -> None:
+        self.features = features
+
+    def coefficients(self, layers: Layers) -> FloatArray:
+        return np.prod(np.stack(layers), axis=0)
+
+    def output(self, layers: Layers) -> FloatArray:
+        return np.einsum("bsd,bd->bs", self.features, self.coefficients(layers))
+
+    def pull_back(self, layers: Layers, output_gradient: FloatArray) -> Layers:
+        """sum_n output_gradient_n df(x_n)/dtheta at ``layers``."""
+        by_coefficient = np.einsum("bs,bsd->bd", output_gradient, self.features)
+        others = (np.prod(np.stack(layers[:i] + layers[i + 1 :]), axis=0) for i in range(len(layers)))
+        return tuple(by_coefficient * other for other in others)
+
+
+class TwoLayerNetwork:
+    """f(x) = v . act(W x); relu'(0) = 0."""
+
+    def __init__(self, features: FloatArray, activation: str) -> None:
+        self.features = features
+        self.relu = activation == "relu"
+
+    def coefficients(self, layers: Layers) -> FloatArray:
+        first, last = layers
+        return np.einsum("bmd,bm->bd", first, last) * (0.5 if self.relu else 1.0)
+
+    def output(self, layers: Layers) -> FloatArray:
+        first, last = layers
+        hidden = np.einsum("bmd,bsd->bsm", first, self.features)
+        return np.einsum("bsm,bm->bs", np.maximum(hidden, 0.0) if self.relu else hidden, last)
+
+    def pull_back(self, layers: Layers, output_gradient: FloatArray) -> Layers:
+        """sum_n output_gradient_n df(x_n)/dtheta at ``layers``."""
+        first, last = layers
+        hidden = np.einsum("bmd,bsd->bsm", first, self.features)
+        slope = (hidden > 0).astype(float) if self.relu else np.ones_like(hidden)
+        by_neuron = np.einsum("bs,bsm,bsd->bmd", output_gradient, slope, self.features)
+        return by_neuron * last[:, :, None], np.einsum("bs,bsm->bm", output_gradient, slope * hidden)
+
+
+@dataclass(frozen=True)
+class Model:
+    """The network, data and loss of a problem, with the maps from parameters to margins, loss and gradient."""
+
+    network: DiagonalNetwork | TwoLayerNetwork
+    labels: FloatArray
+    sample_weights: FloatArray
+    loss_name: str
+
+    @classmethod
+    def of(cls, problem: TrainingProblem) -> Model:
+        features = problem.array("features") * problem.array("feature_scale")[:, None, :]
+        features = np.broadcast_to(features, (problem.runs, *features.shape[1:]))
+        return cls.on(problem, features, problem.array("labels"), problem.array("sample_weights"))
+
+    @classmethod
+    def on(cls, problem: TrainingProblem, features: FloatArray, labels: FloatArray, weights: FloatArray) -> Model:
+        network: DiagonalNetwork | TwoLayerNetwork
+        if problem.network == "diagonal":
+            network = DiagonalNetwork(features)
+        else:
+            network = TwoLayerNetwork(features, problem.activation)
+        return cls(network, labels, weights, problem.loss)
+
+    def minibatch(self, problem: TrainingProblem, thresholds: np.ndarray, step: int) -> Model:
+        """The same model on the samples that ``step`` draws."""
+        assert problem.batch_size is not None
+        indices = minibatch_indices(problem.array("batch_seed"), step, problem.batch_size, thresholds)
+        runs = np.arange(problem.runs)[:, None]
+        labels = np.broadcast_to(self.labels, (problem.runs, problem.samples))[runs, indices]
+        weights = np.full((1, problem.batch_size), 1.0 / problem.batch_size)
+        return Model.on(problem, self.network.features[runs, indices], labels, weights)
+
+    def weights_at(self, layers: Layers) -> FloatArray:
+        """Example weights lambda [B, S]."""
+        return example_weights(self.loss_name, self.labels * self.network.output(layers))
+
+    def loss_at(self, layers: Layers) -> FloatArray:
+        """Training loss [B]."""
+        margins = self.labels * self.network.output(layers)
+        return (self.sample_weights * loss_values(self.loss_name, margins)).sum(axis=1)
+
+    def gradient(self, layers: Layers, weights: FloatArray) -> Layers:
+        """-sum_n pi_n lambda_n y_n J_n, with the example weights given and the Jacobian taken at ``layers``."""
+        return self.network.pull_back(layers, -self.sample_weights * weights * self.labels)
+
+
+def run_sum(layers: Layers) -> FloatArray:
+    """[B] sum of squares over all parameters of each run."""
+    return sum((np.square(layer).reshape(len(layer), -1).sum(axis=1) for layer in layers), np.zeros(len(layers[0])))
+
+
+def per_run(vector: FloatArray, layer: FloatArray) -> FloatArray:
+    """Give a [B] vector the trailing axes of ``layer``."""
+    return vector.reshape(-1, *[1] * (layer.ndim - 1))
+
+
+def phantom_point(layers: Layers, gradient: Layers, rho: FloatArray, perturbed: tuple[int, ...], norm: str) -> Layers:
+    """theta~ = theta + rho * direction(g) on the perturbed layers; a zero gradient perturbs nothing."""
+    length = np.sqrt(run_sum(tuple(gradient[i] for i in perturbed)))
+    inverse = np.divide(1.0, length, out=np.zeros_like(length), where=length > 0)
+
+    def direction(g: FloatArray) -> FloatArray:
+        if norm == "l2":
+            return g * per_run(inverse, g)
+        return np.sign(g) if norm == "linf" else g
+
+    return tuple(
+        layer + per_run(rho, layer) * direction(gradient[i]) if i in perturbed else layer
+        for i, layer in enumerate(layers)
+    )
+
+
+def update_gradient(problem: TrainingProblem, model: Model, layers: Layers) -> Layers:
+    """The gradient that the rule follows: example weights and Jacobian, each at the real or the phantom point."""
+    weights = model.weights_at(layers)
+    gradient = model.gradient(layers, weights)
+    phantom = phantom_point(layers, gradient, problem.array("rho"), problem.perturbed_layers, problem.norm)
+    if problem.effect in ("full", "weights"):
+        weights = model.weights_at(phantom)
+    return model.gradient(phantom if problem.effect in ("full", "jacobian") else layers, weights)
+
+
+def train(problem: TrainingProblem, progress: Progress | None = None) -> TrainingResult:
+    """Run ``problem`` in float64.
+
+    Args:
+        problem: the batch of trainings.
+        progress: called with (steps done, steps in all) now and then.
+
+    Returns:
+        A :class:`~kernels.problem.TrainingResult` with ``engine="reference"``.
+    """
+    started = time.perf_counter()
+    with np.errstate(over="ignore", invalid="ignore"):  # a diverging run is caught below, by its values
+        recorder, layers, stopped = _train(problem, progress)
+        model = Model.of(problem)
+        coefficients = model.network.coefficients(layers)
+        loss = model.loss_at(layers)
+        gradient_norm = np.sqrt(run_sum(model.gradient(layers, model.weights_at(layers))))
+    collapsed = (np.abs(coefficients) < problem.collapse_threshold).all(axis=1)
+    diverged = (stopped < problem.steps) | ~np.isfinite(loss)
+    status = np.where(diverged, Status.DIVERGED, np.where(collapsed, Status.COLLAPSED, Status.OK)).astype(np.int8)
+    return TrainingResult(
+        engine=NAME,
+        precision="float64",
+        layers=layers,
+        coefficients=coefficients,
+        loss=loss,
+        gradient_norm=gradient_norm,
+        status=status,
+        stopped_step=stopped,
+        records=recorder.records(),
+        crossings=recorder.crossings(),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _train(problem: TrainingProblem, progress: Progress | None) -> tuple[_Recorder, Layers, np.ndarray]:
+    model = Model.of(problem)
+    recorder = _Recorder(problem, model)
+    eta, decay, momentum = (problem.array(name) for name in ("eta", "weight_decay", "momentum"))
+    layers = tuple(layer.copy() for layer in problem.layers)
+    buffers = tuple(np.zeros_like(layer) for layer in layers)
+    alive = np.ones(problem.runs, dtype=bool)
+    stopped = np.full(problem.runs, problem.steps, dtype=np.int64)
+    thresholds = sampling_thresholds(problem.array("sample_weights"))
+    for step in range(problem.steps):
+        recorder.observe(step, layers, alive)
+        seen = model if problem.batch_size is None else model.minibatch(problem, thresholds, step)
+        gradient = update_gradient(problem, seen, layers)
+        buffers = tuple(
+            per_run(momentum, b) * b + g + per_run(decay, layer) * layer
+            for b, g, layer in zip(buffers, gradient, layers, strict=True)
+        )
+        proposed = tuple(layer - per_run(eta, b) * b for layer, b in zip(layers, buffers, strict=True))
+        finite = np.logical_and.reduce([np.isfinite(p).reshape(len(p), -1).all(axis=1) for p in proposed])
+        stopped[alive & ~finite] = step
+        alive &= finite
+        layers = tuple(np.where(per_run(alive, p), p, q) for p, q in zip(proposed, layers, strict=True))
+        if progress is not None and step % 64 == 0:
+            progress(step, problem.steps)
+    recorder.observe(problem.steps, layers, alive)
+    if progress is not None:
+        progress(problem.steps, problem.steps)
+    return recorder, layers, stopped
+
+
+class _Recorder:
+    """Keeps the states that the problem asks for, of runs that are still alive."""
+
+    def __init__(self, problem: TrainingProblem, model: Model) -> None:
+        runs, d = problem.runs, problem.dimension
+        self.model = model
+        self.steps = problem.array("record_steps")
+        self.levels = problem.array("loss_levels")
+        n_steps, n_levels = len(self.steps), len(self.levels)
+        self.record_coefficients = np.full((runs, n_steps, d), np.nan)
+        self.record_loss = np.full((runs, n_steps), np.nan)
+        self.record_norm = np.full((runs, n_steps), np.nan)
+        self.crossing_step = np.full((runs, n_levels), -1, dtype=np.int64)
+        self.crossing_coefficients = np.full((runs, n_levels, d), np.nan)
+        self.crossing_loss = np.full((runs, n_levels), np.nan)
+        self.record_layers: Layers | None = None
+        self.crossing_layers: Layers | None = None
+        if problem.record_layers:
+            shapes = [layer.shape[1:] for layer in problem.layers]
+            self.record_layers = tuple(np.full((runs, n_steps, *shape), np.nan) for shape in shapes)
+            self.crossing_layers = tuple(np.full((runs, n_levels, *shape), np.nan) for shape in shapes)
+
+    def observe(self, step: int, layers: Layers, alive: np.ndarray) -> None:
+        recorded = np.flatnonzero(self.steps == step)
+        if len(recorded) == 0 and len(self.levels) == 0:
+            return
+        loss = self.model.loss_at(layers)
+        coefficients = self.model.network.coefficients(layers)
+        for r in recorded:
+            gradient = self.model.gradient(layers, self.model.weights_at(layers))
+            self.record_loss[alive, r] = loss[alive]
+            self.record_norm[alive, r] = np.sqrt(run_sum(gradient))[alive]
+            self.record_coefficients[alive, r] = coefficients[alive]
+            for kept, layer in zip(self.record_layers or (), layers, strict=False):
+                kept[alive, r] = layer[alive]
+        for k, level in enumerate(self.levels):
+            new = alive & (loss <= level) & (self.crossing_step[:, k] < 0)
+            self.crossing_step[new, k] = step
+            self.crossing_loss[new, k] = loss[new]
+            self.crossing_coefficients[new, k] = coefficients[new]
+            for kept, layer in zip(self.crossing_layers or (), layers, strict=False):
+                kept[new, k] = layer[new]
+
+    def records(self) -> Records:
+        return Records(self.steps, self.record_coefficients, self.record_loss, self.record_norm, self.record_layers)
+
+    def crossings(self) -> Crossings:
+        return Crossings(
+            self.levels, self.crossing_step, self.crossing_coefficients, self.crossing_loss, self.crossing_layers
+        )

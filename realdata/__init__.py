@@ -1,0 +1,1 @@
+"""Train with SGD and SAM on real images, probe what was learned, and test the predictions of the theory."""
