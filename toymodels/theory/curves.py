@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from toymodels.theory.elementary import Scalar, exp, exponential_integral, log, root_sum_of_squares, sqrt
+from toymodels.theory.elementary import Scalar, exp, exponential_integral, log, root_sum_of_squares, root_two, sqrt
 
 
 def gd_hard_coefficient(
@@ -29,7 +29,7 @@ def gd_time(a: Scalar, start: Scalar, mu: Scalar) -> Scalar:
 
 def sam_shift(rho: Scalar) -> Scalar:
     """C9: on one feature SAM's phantom weight is a~ = a - rho / sqrt(2)."""
-    return rho / sqrt(2)
+    return rho / root_two(rho)
 
 
 def sam_time(a: Scalar, start: Scalar, mu: Scalar, rho: Scalar) -> Scalar:
@@ -59,7 +59,7 @@ def balance_threshold(rho: Scalar, mu_easy: Scalar, mu_hard: Scalar) -> Scalar:
 
 def balance_threshold_rho(mu: Sequence[Scalar], a: Sequence[Scalar]) -> Scalar:
     """C7: the rho at which N = N* for the balanced weights ``a`` of (easy, hard) features ``mu``."""
-    return sqrt(2) * root_sum_of_squares(m * x for m, x in zip(mu, a, strict=True)) / (mu[0] + mu[1])
+    return root_two(*mu, *a) * root_sum_of_squares(m * x for m, x in zip(mu, a, strict=True)) / (mu[0] + mu[1])
 
 
 def phase_plane_rates(
@@ -74,7 +74,7 @@ def phase_plane_rates(
 
 def balanced_rates(mu: Sequence[Scalar], a: Sequence[Scalar], rho: Scalar) -> tuple[Scalar, ...]:
     """C2, C10: da_k/dtau = mu_k a_k (1 - rho mu_k / N) for any number of features."""
-    scale = sqrt(2) * root_sum_of_squares(m * x for m, x in zip(mu, a, strict=True))
+    scale = root_two(*mu, *a) * root_sum_of_squares(m * x for m, x in zip(mu, a, strict=True))
     return tuple(x * log_weight_rate(m, rho, scale) for m, x in zip(mu, a, strict=True))
 
 
@@ -95,7 +95,7 @@ def merged_copies_weight(weight: Scalar, copies: Scalar) -> Scalar:
 
 def relu_pair_equivalent(eta: Scalar, rho: Scalar) -> tuple[Scalar, Scalar]:
     """C18: (eta, rho) of the diagonal network that mirrored pairs of ReLU neurons step like: (eta/2, rho/sqrt(2))."""
-    return eta / 2, rho / sqrt(2)
+    return eta / 2, rho / root_two(rho)
 
 
 def filter_log_gain(mu: Scalar, tau: Scalar, suppression_time: Scalar, rho: Scalar) -> Scalar:
@@ -110,7 +110,7 @@ def suppression_time_rate(mu: Sequence[Scalar], a: Sequence[Scalar]) -> Scalar:
 
 def most_amplified_strength(tau: Scalar, suppression_time: Scalar, rho: Scalar) -> Scalar:
     """C22: mu* = tau / (sqrt(2) rho S), the top of the parabola (rho > 0)."""
-    return tau / (sqrt(2) * rho * suppression_time)
+    return tau / (root_two(rho, tau) * rho * suppression_time)
 
 
 def filter_invariant(log_gain_easy: Scalar, log_gain_hard: Scalar, mu_easy: Scalar, mu_hard: Scalar) -> Scalar:

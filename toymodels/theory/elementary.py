@@ -41,6 +41,11 @@ def sqrt(x: Scalar) -> Scalar:
     return _library(x).sqrt(x)
 
 
+def root_two(*like: Scalar) -> Scalar:
+    """sqrt(2) in the arithmetic of ``like``: exact beside SymPy symbols, to full precision beside mpmath numbers."""
+    return _library(*like).sqrt(2)
+
+
 def exponential_integral(x: Scalar) -> Scalar:
     """Ei(x), the exponential integral with d Ei/dx = e^x / x."""
     library = _library(x)

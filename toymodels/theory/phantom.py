@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from toymodels.theory.elementary import Scalar, exp, root_sum_of_squares, sqrt
+from toymodels.theory.elementary import Scalar, exp, root_sum_of_squares, root_two, sqrt
 
 
 def margin(coefficients: Sequence[Scalar], signs: Sequence[Scalar], mu: Sequence[Scalar]) -> Scalar:
@@ -39,7 +39,7 @@ def gradient_scale(mu: Sequence[Scalar], v: Sequence[Scalar], w: Sequence[Scalar
 
 def balanced_gradient_scale(mu: Sequence[Scalar], a: Sequence[Scalar]) -> Scalar:
     """C1 for balanced weights v = w = a: N = sqrt(2) ||(mu_k a_k)||."""
-    return sqrt(2) * root_sum_of_squares(m * x for m, x in zip(mu, a, strict=True))
+    return root_two(*mu, *a) * root_sum_of_squares(m * x for m, x in zip(mu, a, strict=True))
 
 
 def perturbation_ratio(rho: Scalar, drive_k: Scalar, norm: Scalar) -> Scalar:
