@@ -1,9 +1,20 @@
-"""The closed forms C1-C23 as plain functions, each written once, for numbers, arrays and symbols alike.
+"""The closed forms C1-C36 as plain functions, each written once, for numbers, arrays and symbols alike.
 
 The plots and phase boundaries call these functions with numbers; ``proofs_check`` feeds the very same functions
 symbols and proves them from the loss. ``docs/theory.md`` derives them.
 """
 
+from toymodels.theory.collapse import (
+    collapse_boundary_near_saddle,
+    collapse_floor,
+    collapse_radii,
+    collapse_time_bound,
+    crossing_speed,
+    depth_plateau,
+    sign_keeping_scale,
+    squared_norm_rate,
+    step_growth,
+)
 from toymodels.theory.curves import (
     balance_threshold,
     balance_threshold_rho,
@@ -35,6 +46,22 @@ from toymodels.theory.extensions import (
     noisy_expectations,
     noisy_margin_deviation,
 )
+from toymodels.theory.gains import (
+    constant_drive_error,
+    double_strength_suppression_time,
+    equal_strength_norm,
+    equal_strength_suppression_time,
+    filter_layers,
+    hard_gain_bounds,
+    hard_gain_over_gd,
+    hard_share_logit_gain,
+    lsam_layer_ratio_rate,
+    lsam_log_coefficient_rate,
+    shared_neuron_pair,
+    spurious_log_slope,
+    two_kind_gini,
+    two_kind_lorenz_knee,
+)
 from toymodels.theory.phantom import (
     balanced_gradient_scale,
     drive,
@@ -64,18 +91,32 @@ __all__ = [
     "balance_threshold_rho",
     "balanced_gradient_scale",
     "balanced_rates",
+    "collapse_boundary_near_saddle",
+    "collapse_floor",
+    "collapse_radii",
+    "collapse_time_bound",
+    "constant_drive_error",
+    "crossing_speed",
     "depth_gradient_scale",
     "depth_log_weight_rate",
+    "depth_plateau",
+    "double_strength_suppression_time",
     "drive",
     "effective_strength",
+    "equal_strength_norm",
+    "equal_strength_suppression_time",
     "filter_invariant",
     "filter_invariant_value",
+    "filter_layers",
     "filter_log_gain",
     "gd_hard_coefficient",
     "gd_time",
     "gradient_norm",
     "gradient_scale",
+    "hard_gain_bounds",
+    "hard_gain_over_gd",
     "hard_gains_last_layer_share",
+    "hard_share_logit_gain",
     "last_layer_gradient_norm",
     "last_layer_phantom_margins",
     "layer_gradients",
@@ -84,6 +125,8 @@ __all__ = [
     "log_ratio_rate",
     "log_weight_rate",
     "lsam_imbalance_rate",
+    "lsam_layer_ratio_rate",
+    "lsam_log_coefficient_rate",
     "lsam_phantom_last_layer",
     "margin",
     "merged_copies_weight",
@@ -103,9 +146,16 @@ __all__ = [
     "sam_shift",
     "sam_time",
     "sam_weight",
+    "shared_neuron_pair",
+    "sign_keeping_scale",
+    "spurious_log_slope",
+    "squared_norm_rate",
+    "step_growth",
     "suppression_factor",
     "suppression_time_rate",
     "suppression_window",
+    "two_kind_gini",
+    "two_kind_lorenz_knee",
     "usam_reversal_margin",
     "usam_suppression_factor",
 ]

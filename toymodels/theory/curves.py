@@ -6,9 +6,16 @@ floats, arrays, mpmath numbers or SymPy symbols.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from toymodels.theory.elementary import Scalar, exp, exponential_integral, log, root_sum_of_squares, root_two, sqrt
+from toymodels.theory.elementary import (
+    Features,
+    Scalar,
+    exp,
+    exponential_integral,
+    log,
+    root_sum_of_squares,
+    root_two,
+    sqrt,
+)
 
 
 def gd_hard_coefficient(
@@ -57,14 +64,12 @@ def balance_threshold(rho: Scalar, mu_easy: Scalar, mu_hard: Scalar) -> Scalar:
     return rho * (mu_easy + mu_hard)
 
 
-def balance_threshold_rho(mu: Sequence[Scalar], a: Sequence[Scalar]) -> Scalar:
+def balance_threshold_rho(mu: Features, a: Features) -> Scalar:
     """C7: the rho at which N = N* for the balanced weights ``a`` of (easy, hard) features ``mu``."""
     return root_two(*mu, *a) * root_sum_of_squares(m * x for m, x in zip(mu, a, strict=True)) / (mu[0] + mu[1])
 
 
-def phase_plane_rates(
-    z: Scalar, scale: Scalar, mu_easy: Scalar, mu_hard: Scalar, rho: Scalar
-) -> tuple[Scalar, Scalar]:
+def phase_plane_rates(z: Scalar, scale: Scalar, mu_easy: Scalar, mu_hard: Scalar, rho: Scalar) -> tuple[Scalar, Scalar]:
     """C10: (dz/dtau, dN/dtau) with z = ln(mu_h a_h / (mu_e a_e)) and N = sqrt(2) ||(mu_e a_e, mu_h a_h)||."""
     cos2 = 1 / (1 + exp(2 * z))
     sin2 = 1 - cos2
@@ -72,7 +77,7 @@ def phase_plane_rates(
     return log_ratio_rate(mu_easy, mu_hard, rho, scale), scale_rate
 
 
-def balanced_rates(mu: Sequence[Scalar], a: Sequence[Scalar], rho: Scalar) -> tuple[Scalar, ...]:
+def balanced_rates(mu: Features, a: Features, rho: Scalar) -> tuple[Scalar, ...]:
     """C2, C10: da_k/dtau = mu_k a_k (1 - rho mu_k / N) for any number of features."""
     scale = root_two(*mu, *a) * root_sum_of_squares(m * x for m, x in zip(mu, a, strict=True))
     return tuple(x * log_weight_rate(m, rho, scale) for m, x in zip(mu, a, strict=True))
@@ -103,7 +108,7 @@ def filter_log_gain(mu: Scalar, tau: Scalar, suppression_time: Scalar, rho: Scal
     return mu * tau - sam_shift(rho) * mu**2 * suppression_time
 
 
-def suppression_time_rate(mu: Sequence[Scalar], a: Sequence[Scalar]) -> Scalar:
+def suppression_time_rate(mu: Features, a: Features) -> Scalar:
     """C22: dS/dtau = 1 / ||(mu_k a_k)||, S(0) = 0."""
     return 1 / root_sum_of_squares(m * x for m, x in zip(mu, a, strict=True))
 

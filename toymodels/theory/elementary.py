@@ -6,12 +6,18 @@ mpmath are only imported when an argument of theirs comes in.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 Scalar = Any
 """A float, an array, an mpmath number or a SymPy expression: formulas are written with + - * / ** on any of them."""
+
+
+Features = Sequence[Any] | NDArray[Any]
+"""One Scalar per feature (or per atom): a tuple, a list, or an array whose first axis runs over them."""
 
 
 def _library(*values: Scalar) -> Any:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from toymodels.theory.elementary import Scalar, sqrt
+from toymodels.theory.elementary import Features, Scalar, sigmoid, sqrt
 
 
 def gaussian_nodes(points: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of the Gauss-Hermite rule for E g(xi), xi ~ N(0, 1); exact for polynomials of degree < 2 points."""
+    """Nodes and weights of the Gauss-Hermite rule for E g(xi), xi ~ N(0, 1), exact for degree < 2 points."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(points)
     return nodes, weights / weights.sum()
 
 
-def noisy_margin_deviation(coefficients: Sequence[Scalar], sigma: Sequence[Scalar]) -> Scalar:
+def noisy_margin_deviation(coefficients: Features, sigma: Features) -> Scalar:
     """C19: standard deviation of the margin under feature noise, sqrt(sum_k sigma_k^2 u_k^2)."""
     return sqrt(sum((s * u) ** 2 for s, u in zip(sigma, coefficients, strict=True)))
 
@@ -24,10 +22,10 @@ def noisy_drive(
     mu: Scalar,
     sigma: Scalar,
     coefficient: Scalar,
-    signs: Sequence[Scalar],
-    weights: Sequence[Scalar],
-    mean_weights: Sequence[Scalar],
-    mean_curvatures: Sequence[Scalar],
+    signs: Features,
+    weights: Features,
+    mean_weights: Features,
+    mean_curvatures: Features,
 ) -> Scalar:
     """C19: D_k = sum_n pi_n (s_nk mu_k E_n[lambda] - sigma_k^2 u_k E_n[lambda (1 - lambda)]) (Stein's lemma).
 
@@ -47,8 +45,6 @@ def noisy_expectations(mean: Scalar, deviation: Scalar, points: int = 32) -> tup
         mean, deviation: floats or arrays of one shape.
         points: nodes of the rule; 32 gives 1e-8 for deviations up to 2.
     """
-    from toymodels.theory.elementary import sigmoid
-
     nodes, weights = gaussian_nodes(points)
     lam = sigmoid(-(np.asarray(mean)[..., None] + np.asarray(deviation)[..., None] * nodes))
     return lam @ weights, (lam * (1 - lam)) @ weights
@@ -64,7 +60,7 @@ def last_layer_phantom_margins(
 ) -> np.ndarray:
     """C21: margins at LSAM's phantom point for any network with frozen last-layer features phi.
 
-    m~_n = m_n - rho y_n ghat . phi_n with ghat = sum_j pi_j lambda_j y_j phi_j / ||.||. A zero gradient changes nothing.
+    m~_n = m_n - rho y_n ghat . phi_n with ghat = sum_j pi_j lambda_j y_j phi_j / ||.||; a zero gradient changes nothing.
 
     Args:
         margins: ``[S]`` y_n f(x_n). features: ``[S, D]`` phi_n. labels: ``[S]`` in -1/+1.
@@ -74,7 +70,7 @@ def last_layer_phantom_margins(
         ``[S]`` phantom margins.
     """
     direction = features.T @ (sample_weights * example_weights * labels)
-    length = np.sqrt(direction @ direction)
+    length = sqrt(direction @ direction)
     if length == 0:
         return np.array(margins, copy=True)
     return margins - rho * labels * (features @ (direction / length))
@@ -85,7 +81,7 @@ def effective_strength(mu: Scalar, a: Scalar, depth: Scalar) -> Scalar:
     return mu * a ** (depth - 2)
 
 
-def depth_gradient_scale(mu: Sequence[Scalar], a: Sequence[Scalar], depth: Scalar) -> Scalar:
+def depth_gradient_scale(mu: Features, a: Features, depth: Scalar) -> Scalar:
     """C23: N_L = sqrt(L sum_k mu_k^2 a_k^(2 (L - 1))); on one atom kind R = lambda N_L."""
     return sqrt(depth * sum(m**2 * x ** (2 * (depth - 1)) for m, x in zip(mu, a, strict=True)))
 

@@ -7,17 +7,15 @@ derivations in ``docs/theory.md``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from toymodels.theory.elementary import Scalar, exp, root_sum_of_squares, root_two, sqrt
+from toymodels.theory.elementary import Features, Scalar, exp, root_sum_of_squares, root_two, sqrt
 
 
-def margin(coefficients: Sequence[Scalar], signs: Sequence[Scalar], mu: Sequence[Scalar]) -> Scalar:
+def margin(coefficients: Features, signs: Features, mu: Features) -> Scalar:
     """Margin m_n = sum_k s_nk mu_k u_k of an atom."""
     return sum(u * s * m for u, s, m in zip(coefficients, signs, mu, strict=True))
 
 
-def drive(mu: Scalar, signs: Sequence[Scalar], weights: Sequence[Scalar], example_weights: Sequence[Scalar]) -> Scalar:
+def drive(mu: Scalar, signs: Features, weights: Features, example_weights: Features) -> Scalar:
     """C1: D_k = sum_n pi_n lambda_n s_nk mu_k, with ``signs`` s_nk, ``weights`` pi_n over atoms n."""
     return sum(p * lam * s * mu for p, lam, s in zip(weights, example_weights, signs, strict=True))
 
@@ -27,17 +25,17 @@ def layer_gradients(drive_k: Scalar, v: Scalar, w: Scalar) -> tuple[Scalar, Scal
     return drive_k * w, drive_k * v
 
 
-def gradient_norm(drives: Sequence[Scalar], v: Sequence[Scalar], w: Sequence[Scalar]) -> Scalar:
+def gradient_norm(drives: Features, v: Features, w: Features) -> Scalar:
     """C1: R = ||grad L|| = sqrt(sum_k D_k^2 (v_k^2 + w_k^2))."""
     return sqrt(sum(d**2 * (a**2 + b**2) for d, a, b in zip(drives, v, w, strict=True)))
 
 
-def gradient_scale(mu: Sequence[Scalar], v: Sequence[Scalar], w: Sequence[Scalar]) -> Scalar:
+def gradient_scale(mu: Features, v: Features, w: Features) -> Scalar:
     """C1: N = sqrt(sum_k mu_k^2 (v_k^2 + w_k^2)); on one atom kind R = lambda N."""
     return gradient_norm(mu, v, w)
 
 
-def balanced_gradient_scale(mu: Sequence[Scalar], a: Sequence[Scalar]) -> Scalar:
+def balanced_gradient_scale(mu: Features, a: Features) -> Scalar:
     """C1 for balanced weights v = w = a: N = sqrt(2) ||(mu_k a_k)||."""
     return root_two(*mu, *a) * root_sum_of_squares(m * x for m, x in zip(mu, a, strict=True))
 
@@ -97,7 +95,7 @@ def hard_gains_last_layer_share(
     return drive_easy * w_easy / v_easy - drive_hard * w_hard / v_hard
 
 
-def last_layer_gradient_norm(drives: Sequence[Scalar], w: Sequence[Scalar]) -> Scalar:
+def last_layer_gradient_norm(drives: Features, w: Features) -> Scalar:
     """C13: R_v = sqrt(sum_k D_k^2 w_k^2), the norm that LSAM uses."""
     return root_sum_of_squares(d * x for d, x in zip(drives, w, strict=True))
 

@@ -1,0 +1,96 @@
+"""What the command lines share: axis expressions, parameter options, one clear error, Ctrl-C.
+
+Nothing heavy is imported here, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from toymodels.parameters import PARAMETERS, parameter
+
+AXIS_HELP = "NAME=START:STOP:COUNT, with :log for logarithmic spacing, or NAME=V1,V2,..."
+
+
+DEFAULT_COUNT = 96
+
+
+def parse_axis(text: str, option: str) -> tuple[str, list[float]]:
+    """Parse ``rho=0:1:96``, ``init=0.01:1:64:log`` or ``width=2,4,8``; a ValueError names the option and the fault."""
+    name, equals, expression = text.partition("=")
+    if not equals:
+        raise ValueError(f"{option} {text!r} has no '='; allowed: {AXIS_HELP}")
+    known = parameter(name.strip())
+    try:
+        values = _axis_values(expression)
+    except ValueError as error:
+        raise ValueError(f"{option} {text!r}: {error}; allowed: {AXIS_HELP}") from None
+    if known.whole:
+        values = sorted({round(value) for value in values})
+    return known.name, [known.check(value) for value in values]
+
+
+def _axis_values(expression: str) -> list[float]:
+    if ":" not in expression:
+        values = [float(part) for part in expression.split(",") if part.strip()]
+        if not values:
+            raise ValueError("the axis is empty")
+        return values
+    bounds, logarithmic = (expression[:-4], True) if expression.endswith(":log") else (expression, False)
+    start_text, stop_text, *count_text = bounds.split(":")
+    if len(count_text) > 1:
+        raise ValueError(f"{':'.join(count_text)!r} is not a count")
+    start, stop = float(start_text), float(stop_text)
+    count = int(count_text[0]) if count_text else DEFAULT_COUNT
+    if count < 1 or (count > 1 and start == stop):
+        raise ValueError(f"{count} values from {start:g} to {stop:g}")
+    if logarithmic and not (start > 0 and stop > 0):
+        raise ValueError("logarithmic spacing needs start and stop > 0")
+    fractions = [i / max(count - 1, 1) for i in range(count)]
+    if logarithmic:
+        return [start * (stop / start) ** fraction for fraction in fractions]
+    return [start + (stop - start) * fraction for fraction in fractions]
+
+
+def add_parameter_options(parser: argparse.ArgumentParser, defaults: dict[str, float] | None = None) -> None:
+    """One option per parameter, ``--mu-easy 2``; unset ones stay None."""
+    group = parser.add_argument_group("parameters held fixed (any of them can be an axis instead)")
+    for known in PARAMETERS.values():
+        default = (defaults or {}).get(known.name, known.default)
+        group.add_argument(
+            f"--{known.name.replace('_', '-')}",
+            type=_number(known.name),
+            metavar="N" if known.whole else "X",
+            help=f"{known.meaning} (default {default:g})".replace("%", "%%"),
+        )
+
+
+def given_parameters(arguments: argparse.Namespace) -> dict[str, float]:
+    """The parameters that were set on the command line."""
+    return {name: getattr(arguments, name) for name in PARAMETERS if getattr(arguments, name) is not None}
+
+
+def _number(name: str) -> Callable[[str], float]:
+    def convert(text: str) -> float:
+        try:
+            return parameter(name).check(float(text))
+        except ValueError as error:
+            message = str(error) if "allowed" in str(error) else f"{text!r} is not a number"
+            raise argparse.ArgumentTypeError(message) from None
+
+    convert.__name__ = name
+    return convert
+
+
+def run_command(main: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> None:
+    """Run a command line: a ValueError is one line and exit status 2, Ctrl-C exit status 130, no traceback."""
+    try:
+        main(arguments)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("interrupted; nothing half-written was left behind", file=sys.stderr)
+        raise SystemExit(130) from None

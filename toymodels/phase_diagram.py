@@ -1,0 +1,132 @@
+"""Phase diagram of what SAM does to an easy and a hard feature, by simulation and by theory.
+
+    python -m toymodels.phase_diagram
+    python -m toymodels.phase_diagram --data spurious --p 0.9
+    python -m toymodels.phase_diagram --network relu --width 16 --x rho=0:1:48 --y ratio=0.1:1:48
+    python -m toymodels.phase_diagram --metric advantage --x rho=0.01:1:96:log --y init=0.05:1:96:log
+    python -m toymodels.phase_diagram --from out/phase_diagram.nc --metric hard_share
+
+Every cell of the map is a training (times seeds); the lines are the theory. Writes phase_diagram.png, .pdf, .nc and
+summary.json into the output folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+
+from toymodels.command_line import (
+    AXIS_HELP,
+    add_parameter_options,
+    given_parameters,
+    parse_axis,
+    run_command,
+)
+
+METRICS = ("phase", "hard_share", "advantage", "steps", "worst_group_accuracy")
+DEFAULT_X = "rho=0:1:96"
+DEFAULT_Y = "ratio=0.05:0.95:96"
+DEFAULT_LEVEL = 0.1
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    description, _, examples = (__doc__ or "").partition("\n\n")
+    made = argparse.ArgumentParser(
+        prog="python -m toymodels.phase_diagram",
+        description=description,
+        epilog="examples and files:\n\n" + examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--x", metavar="AXIS", help=f"horizontal axis, {AXIS_HELP} (default {DEFAULT_X})")
+    made.add_argument("--y", metavar="AXIS", help=f"vertical axis (default {DEFAULT_Y})")
+    made.add_argument("--metric", choices=METRICS, default="phase", help="what the map shows (default phase)")
+    made.add_argument(
+        "--level", type=float, default=None, metavar="L",
+        help=f"training-loss level at which runs are compared (default {DEFAULT_LEVEL})",
+    )  # fmt: skip
+    made.add_argument("--network", choices=("diagonal", "linear", "relu"), default="diagonal")
+    made.add_argument("--bias", action="store_true", help="give a two-layer network first-layer biases")
+    made.add_argument("--data", choices=("redundant", "spurious", "missing", "slabs"), default="redundant")
+    made.add_argument("--rule", choices=("gd", "sam", "lsam", "fsam", "usam", "linf_sam"), default="sam")
+    made.add_argument(
+        "--effect", choices=("full", "weights", "jacobian"), default="full",
+        help="keep only one effect of the phantom point: example weights or Jacobian (default full)",
+    )  # fmt: skip
+    made.add_argument("--loss", choices=("logistic", "exponential", "squared"), default="logistic")
+    made.add_argument("--seeds", type=int, default=4, metavar="N", help="trainings per cell (default 4)")
+    made.add_argument("--engine", default="auto", metavar="NAME", help="auto, cpu or reference (default auto)")
+    made.add_argument("--precision", choices=("float32", "float64"), help="default: the engine's own")
+    made.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: OMP_NUM_THREADS or all)")
+    made.add_argument("--out", default="out", metavar="DIR", help="output folder, made if missing (default out)")
+    made.add_argument("--from", dest="source", metavar="FILE.nc", help="redraw a stored diagram without simulating")
+    add_parameter_options(made)
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    started = time.perf_counter()
+    options = parser().parse_args(arguments)
+    from toymodels.diagram import Diagram
+    from toymodels.files import writable_directory
+    from toymodels.progress import ProgressBar
+
+    directory = writable_directory(options.out)
+    if options.source:
+        _refuse_simulation_options(options)
+        diagram = Diagram.load(options.source)
+    else:
+        sweep = sweep_from_options(options)
+        with ProgressBar("simulating") as bar:
+            diagram = Diagram.simulate(
+                sweep, engine=options.engine, precision=options.precision, threads=options.threads, progress=bar
+            )
+    level = options.level if options.level is not None else diagram.default_level
+    report = diagram.report(options.metric, level)
+    paths = report.write(directory, redraw=bool(options.source), started=started)
+    print(report.table())
+    for path in paths:
+        print(f"  {path}")
+
+
+def sweep_from_options(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+    """The sweep that the options describe; vertical axis first."""
+    from toymodels.data import data_kind
+    from toymodels.diagram import diagram_sweep
+    from toymodels.networks import network
+    from toymodels.rules import rule
+
+    y, x = parse_axis(options.y or DEFAULT_Y, "--y"), parse_axis(options.x or DEFAULT_X, "--x")
+    if x[0] == y[0]:
+        raise ValueError(f"--x and --y are both {x[0]!r}; allowed: two different parameters")
+    values = given_parameters(options)
+    for option, (name, _) in (("--x", x), ("--y", y)):
+        if name in values:
+            raise ValueError(f"{name} is both an axis ({option}) and fixed at {values[name]:g}; allowed: one of them")
+    return diagram_sweep(
+        x=x,
+        y=y,
+        values=values,
+        network=network(options.network, options.bias),
+        data=data_kind(options.data),
+        rule=rule(options.rule, options.effect),
+        loss=options.loss,
+        seeds=options.seeds,
+        level=options.level if options.level is not None else DEFAULT_LEVEL,
+    )
+
+
+def _refuse_simulation_options(options: argparse.Namespace) -> None:
+    given = [f"--{name.replace('_', '-')}" for name in given_parameters(options)]
+    given += [f"--{name}" for name in ("x", "y") if getattr(options, name)]
+    for name in ("network", "data", "rule", "effect", "loss", "seeds", "bias"):
+        if getattr(options, name) != parser().get_default(name):
+            given.append(f"--{name}")
+    if given:
+        raise ValueError(f"{', '.join(given)} cannot be combined with --from, which redraws a stored simulation")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,186 @@
+"""Figures: phases or a continuous map over two axes, with the analytic boundaries drawn over the simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kernels.problem import FloatArray
+from toymodels.files import atomic_path
+from toymodels.metrics import Phase
+from toymodels.parameters import parameter
+from toymodels.prediction import Boundary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PHASE_COLOURS = {
+    Phase.COLLAPSE: "#4d4d4d",
+    Phase.EASY_FIRST: "#e69f00",
+    Phase.BALANCED: "#f7f3e3",
+    Phase.HARD_FIRST: "#3a86c8",
+    Phase.UNFINISHED: "#c9c9c9",
+    Phase.DIVERGED: "#b2182b",
+}
+"""Safe for colour-blind readers: easy (orange) and hard (blue) differ in lightness too; the rest is grey or red."""
+
+BOUNDARY_STYLES: dict[str, dict[str, object]] = {
+    "collapse": {"linestyle": "-", "linewidth": 2.0, "color": "black"},
+    "n_star": {"linestyle": "--", "linewidth": 1.8, "color": "#7b3294"},
+    "share_0.4": {"linestyle": ":", "linewidth": 1.5, "color": "black"},
+    "share_0.5": {"linestyle": "-.", "linewidth": 1.8, "color": "#008837"},
+    "share_0.6": {"linestyle": (0, (1, 3)), "linewidth": 1.5, "color": "black"},
+}
+
+DPI = 200
+
+
+@dataclass(frozen=True)
+class MapStyle:
+    """How a continuous metric is drawn."""
+
+    label: str
+    colours: str
+    centre: float | None = None
+    """Value at the middle of a diverging colour map."""
+    limits: tuple[float, float] | None = None
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure on the non-interactive Agg canvas (no display, no pyplot state)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def phase_diagram_figure(
+    x: tuple[str, FloatArray],
+    y: tuple[str, FloatArray],
+    phases: np.ndarray,
+    boundaries: Sequence[Boundary],
+    title: str,
+    caption: str,
+) -> Figure:
+    """Phases ``[ny, nx, seeds]``; a cell's colour is the mean over its seeds, so blends show disagreement."""
+    from matplotlib.colors import to_rgb
+    from matplotlib.patches import Patch
+
+    palette = np.array([to_rgb(PHASE_COLOURS[phase]) for phase in Phase])
+    figure = new_figure(6.4, 5.4)
+    axes = figure.add_subplot()
+    _draw_cells(axes, x, y, palette[phases].mean(axis=2))
+    handles = [
+        Patch(facecolor=PHASE_COLOURS[phase], edgecolor="0.3", linewidth=0.5, label=phase.label)
+        for phase in Phase
+        if (phases == phase).any()
+    ]
+    handles += _draw_boundaries(axes, x[1], y[1], boundaries)
+    _finish(figure, axes, x[0], y[0], title, caption, handles)
+    return figure
+
+
+def map_figure(
+    x: tuple[str, FloatArray],
+    y: tuple[str, FloatArray],
+    values: FloatArray,
+    style: MapStyle,
+    boundaries: Sequence[Boundary],
+    title: str,
+    caption: str,
+) -> Figure:
+    """A continuous metric ``[ny, nx]`` with a colour bar; NaN cells (no value) are grey."""
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.patches import Patch
+
+    finite = values[np.isfinite(values)]
+    low, high = style.limits or ((finite.min(), finite.max()) if finite.size else (0.0, 1.0))
+    if style.centre is not None:
+        reach = max(high - style.centre, style.centre - low, 1e-9)
+        low, high = style.centre - reach, style.centre + reach
+    normalise = Normalize(low, high if high > low else low + 1.0)
+    colours = colormaps[style.colours].with_extremes(bad=PHASE_COLOURS[Phase.UNFINISHED])
+    figure = new_figure(6.8, 5.4)
+    axes = figure.add_subplot()
+    _draw_cells(axes, x, y, colours(normalise(np.ma.masked_invalid(values)))[..., :3])
+    figure.colorbar(ScalarMappable(normalise, colours), ax=axes, label=style.label)
+    handles = _draw_boundaries(axes, x[1], y[1], boundaries)
+    if not np.isfinite(values).all():
+        handles.append(Patch(facecolor=PHASE_COLOURS[Phase.UNFINISHED], edgecolor="0.3", label="level not reached"))
+    _finish(figure, axes, x[0], y[0], title, caption, handles)
+    return figure
+
+
+def save_figure(figure: Figure, stem: Path) -> list[Path]:
+    """Write ``stem.png`` and ``stem.pdf`` atomically."""
+    paths = [stem.with_suffix(suffix) for suffix in (".png", ".pdf")]
+    for path in paths:
+        with atomic_path(path) as partial:
+            # No date inside the PDF: the same figure gives the same file.
+            metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
+            figure.savefig(partial, dpi=DPI, metadata=metadata)
+    return paths
+
+
+def is_logarithmic(values: FloatArray) -> bool:
+    """Whether an axis is spaced evenly in its logarithm (and not linearly)."""
+    if len(values) < 3 or values.min() <= 0:
+        return False
+    steps, ratios = np.diff(values), np.diff(np.log(values))
+    return bool(np.ptp(ratios) < 0.1 * abs(ratios.mean()) and np.ptp(steps) > 0.1 * abs(steps.mean()))
+
+
+def cell_edges(values: FloatArray) -> FloatArray:
+    """``[n + 1]`` edges of cells centred at ``values`` (in the logarithm for logarithmic axes)."""
+    inner = np.log(values) if is_logarithmic(values) else np.asarray(values, float)
+    middle = 0.5 * (inner[1:] + inner[:-1])
+    edges = np.concatenate([[2 * inner[0] - middle[0]], middle, [2 * inner[-1] - middle[-1]]])
+    return np.exp(edges) if is_logarithmic(values) else edges
+
+
+def _draw_cells(axes: Axes, x: tuple[str, FloatArray], y: tuple[str, FloatArray], colours: FloatArray) -> None:
+    axes.pcolormesh(cell_edges(x[1]), cell_edges(y[1]), colours, rasterized=True)
+    if is_logarithmic(x[1]):
+        axes.set_xscale("log")
+    if is_logarithmic(y[1]):
+        axes.set_yscale("log")
+
+
+def _draw_boundaries(axes: Axes, x: FloatArray, y: FloatArray, boundaries: Sequence[Boundary]) -> list:  # type: ignore[type-arg]
+    from matplotlib.lines import Line2D
+
+    handles = []
+    for boundary in boundaries:
+        field = np.ma.masked_invalid(boundary.field[..., 0])
+        if not (np.any(field > 0) and np.any(field < 0)):
+            continue
+        style = BOUNDARY_STYLES.get(boundary.key, BOUNDARY_STYLES["collapse"])
+        axes.contour(
+            x, y, field, levels=[0.0], colors=[style["color"]], linewidths=style["linewidth"],
+            linestyles=[style["linestyle"]],
+        )  # fmt: skip
+        handles.append(Line2D([], [], label=f"{boundary.name} ({boundary.claim})", **style))  # type: ignore[arg-type]
+    return handles
+
+
+def _finish(figure: Figure, axes: Axes, x_name: str, y_name: str, title: str, caption: str, handles: list) -> None:  # type: ignore[type-arg]
+    axes.set_xlabel(axis_label(x_name))
+    axes.set_ylabel(axis_label(y_name))
+    axes.set_title(title, fontsize=11)
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=7.5, frameon=False)
+    figure.supxlabel(caption, fontsize=6.5, color="0.35")
+
+
+def axis_label(name: str) -> str:
+    """Title and symbol of a parameter."""
+    known = parameter(name)
+    return f"{known.title} {known.symbol}"

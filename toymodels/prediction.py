@@ -1,0 +1,142 @@
+"""What the theory says about a sweep: the flow of every run, and the analytic boundaries as fields over the sweep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kernels.problem import FloatArray
+from toymodels import theory
+from toymodels.flow import FilterSystem, FlowProblem, collapse_boundary_rho, solve
+from toymodels.metrics import BALANCED_SHARES, classify, hard_share
+from toymodels.networks import Diagonal
+from toymodels.sweep import Sweep
+
+PHASE_RTOL = 1e-5
+"""Tolerance of flows whose phase is wanted: moves a boundary by less than a thousandth of its distance to the origin."""
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """A curve over the sweep, as the zero level of a field."""
+
+    key: str
+    name: str
+    claim: str
+    """Number of the claim in docs/theory.md, or ``flow`` where only the flow gives it."""
+    field: FloatArray
+    """Shape of the sweep; the boundary is where it changes sign. NaN where the boundary has no meaning."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The flow counterpart of a simulated sweep at one loss level."""
+
+    rows: np.ndarray
+    """Runs of the sweep that were integrated (flat indices)."""
+    share: FloatArray
+    """``[rows]`` hard share at the level; NaN where it was not reached in time."""
+    phase: np.ndarray
+    """``[rows]`` :class:`toymodels.metrics.Phase`."""
+    collapsed: np.ndarray
+    """``[rows]``."""
+
+
+def no_flow_reason(sweep: Sweep) -> str | None:
+    """Why the reduced flows do not describe this sweep exactly (None if they do, up to O(eta))."""
+    reasons = []
+    if not isinstance(sweep.network, Diagonal):
+        reasons.append(f"two-layer {sweep.network.name} network: compared with the diagonal network of the same norm")
+    elif (sweep.column("depth") != 2).any():
+        reasons.append("depth > 2: compared with depth 2")
+    if sweep.data.kind == "slabs":
+        reasons.append("slabs: the hard feature is compared with a linear one")
+    if sweep.loss != "logistic":
+        reasons.append(f"{sweep.loss} loss: compared with the logistic one")
+    noise = ("noise_easy", "noise_hard", "noise_features")
+    reasons += [f"{name} > 0: compared with noise-free data" for name in noise if (sweep.column(name) > 0).any()]
+    extras = (("weight_decay", "weight decay"), ("momentum", "momentum"), ("batch", "mini-batches"))
+    reasons += [f"{label}: compared without" for name, label in extras if (sweep.column(name) > 0).any()]
+    return "; ".join(reasons) or None
+
+
+def flow_problem(sweep: Sweep, rows: np.ndarray, levels: tuple[float, ...]) -> FlowProblem:
+    """The flow of runs ``rows``, all of one table of signs: the diagonal network, C18's rescaled twin for ReLU."""
+
+    def column(name: str) -> FloatArray:
+        return sweep.column(name)[rows]
+
+    mu = np.stack([column("mu_easy"), column("mu_hard")])
+    tables, run_row = _tables(sweep, rows)
+    weights = np.stack([table.weights for table in tables], axis=1)[:, run_row]
+    rho, time = column("rho"), column("eta") * column("steps")
+    if isinstance(sweep.network, Diagonal):
+        layers = sweep.network.initial_layers(
+            column("seed").astype(int), column("init"), column("jitter"), column("imbalance"), 2, 2
+        )
+        w, v = layers[0].T, layers[-1].T
+    else:
+        scale = column("init")
+        if sweep.network.activation == "relu":
+            time, rho = theory.relu_pair_equivalent(time, rho)
+            # A mirrored pair holds each weight twice, so the twin of the same norm starts lower by sqrt(2) (C17).
+            scale = scale / np.sqrt(2.0)
+        v = w = np.stack([scale, scale])
+    return FlowProblem(mu, tables[0].signs, weights, v, w, rho, sweep.rule, time, levels, sweep.collapse_threshold)
+
+
+def predict(sweep: Sweep, level: float, rows: np.ndarray | None = None) -> Prediction:
+    """Integrate the flows of ``rows`` (default: every run) up to a loss level and classify them."""
+    rows = np.arange(sweep.runs) if rows is None else rows
+    result = solve(flow_problem(sweep, rows, (level,)), rtol=PHASE_RTOL)
+    share = hard_share(result.level_coefficients[0].T, sweep.column("mu_easy")[rows], sweep.column("mu_hard")[rows])
+    reached = ~np.isnan(result.level_time[0])
+    return Prediction(rows, share, classify(share, reached, result.collapsed), result.collapsed)
+
+
+def boundaries(sweep: Sweep, prediction: Prediction, level: float) -> list[Boundary]:
+    """The analytic boundaries of a fully predicted sweep: collapse, N = N* at the start, hard shares at the level."""
+    rows = np.arange(sweep.runs)
+    problem = flow_problem(sweep, rows, (level,))
+    found: list[Boundary] = []
+    if FilterSystem.applies(problem) and sweep.rule.name != "gd" and (problem.rho > 0).any():
+        columns = np.concatenate([problem.mu, problem.v])
+        distinct, back = np.unique(columns, axis=1, return_inverse=True)
+        critical = collapse_boundary_rho(*distinct)[back.reshape(-1)]
+        threshold = theory.balance_threshold_rho(tuple(problem.mu), tuple(problem.v))
+        log_rho = np.log(np.maximum(problem.rho, 1e-12))
+        found.append(Boundary("collapse", "collapse boundary", "C10", _shaped(sweep, log_rho - np.log(critical))))
+        gap = np.where(problem.mu[0] > problem.mu[1], log_rho - np.log(threshold), np.nan)
+        found.append(Boundary("n_star", "$N = N^*$ at the start", "C7", _shaped(sweep, gap)))
+    elif prediction.collapsed.any():
+        field = np.where(prediction.collapsed, 0.5, -0.5)
+        found.append(Boundary("collapse", "collapse by the flow", "flow", _shaped(sweep, field)))
+    share = np.where(prediction.collapsed, np.nan, prediction.share)
+    low, high = BALANCED_SHARES
+    names = {
+        low: f"hard share {low:g} by the flow",
+        0.5: "equal shares by the flow",
+        high: f"hard share {high:g} by the flow",
+    }
+    claim = "C22" if FilterSystem.applies(problem) else "flow"
+    for value, name in names.items():
+        found.append(Boundary(f"share_{value:g}", name, claim, _shaped(sweep, share - value)))
+    return found
+
+
+def _tables(sweep: Sweep, rows: np.ndarray):  # type: ignore[no-untyped-def]
+    names = sweep.data.parameters if sweep.data.kind != "slabs" else ()
+    if sweep.data.kind == "slabs":
+        from toymodels.data import redundant
+
+        return [redundant().atoms()], np.zeros(len(rows), dtype=int)
+    if not names:
+        return [sweep.data.atoms()], np.zeros(len(rows), dtype=int)
+    settings, back = np.unique(np.stack([sweep.column(n)[rows] for n in names], axis=1), axis=0, return_inverse=True)
+    tables = [sweep.data.atoms(**dict(zip(names, setting, strict=True))) for setting in settings]
+    return tables, back.reshape(-1)
+
+
+def _shaped(sweep: Sweep, values: FloatArray) -> FloatArray:
+    return values.reshape(sweep.shape)

@@ -1,0 +1,52 @@
+"""The update rules by name: which layers are perturbed, in which norm, and which effect of the phantom point is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from kernels.problem import EFFECTS, require_choice
+
+
+@dataclass(frozen=True)
+class UpdateRule:
+    """theta <- theta - eta g(theta~), theta~ = theta + rho * direction(g) on the perturbed layers.
+
+    ``effect`` isolates one of SAM's two effects: ``"weights"`` takes only the example weights at the phantom point
+    (importance weighting), ``"jacobian"`` only the Jacobian (learning-rate scaling), ``"full"`` both.
+    """
+
+    name: str
+    perturb: str = "all"
+    norm: str = "l2"
+    effect: str = "full"
+
+    @property
+    def label(self) -> str:
+        """Name for legends, with the isolated effect if there is one."""
+        display = {"gd": "GD", "linf_sam": "linf-SAM"}.get(self.name, self.name.upper())
+        return display if self.effect == "full" else f"{display}, {self.effect} only"
+
+    def with_effect(self, effect: str) -> UpdateRule:
+        """This rule with one effect isolated."""
+        require_choice("effect", effect, EFFECTS)
+        return replace(self, effect=effect)
+
+
+RULES: dict[str, UpdateRule] = {
+    rule.name: rule
+    for rule in (
+        UpdateRule("gd"),
+        UpdateRule("sam"),
+        UpdateRule("lsam", perturb="last"),
+        UpdateRule("fsam", perturb="first"),
+        UpdateRule("usam", norm="none"),
+        UpdateRule("linf_sam", norm="linf"),
+    )
+}
+"""gd (rho is taken as 0), sam (all layers, l2), lsam / fsam (last / first layer only), usam (no norm), linf_sam (sign)."""
+
+
+def rule(name: str, effect: str = "full") -> UpdateRule:
+    """An update rule by name; an unknown name is a ValueError that lists the known ones."""
+    require_choice("rule", name, tuple(RULES))
+    return RULES[name].with_effect(effect)

@@ -1,0 +1,287 @@
+"""Simulate a sweep: flat batches to the engine, labelled arrays back."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kernels.problem import FloatArray, TrainingProblem, TrainingResult
+from toymodels.accuracy import group_accuracy
+from toymodels.data import Atoms, Samples, exact_samples, noisy_samples
+from toymodels.files import atomic_path
+from toymodels.networks import Diagonal
+from toymodels.sweep import Sweep
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Progress = Callable[[int, int], None]
+
+DEFAULT_MEMORY_BYTES = 1 << 30
+"""Bound on the arrays that one engine call holds, in bytes."""
+
+FEATURES = ("easy", "hard")
+
+
+def simulate(
+    sweep: Sweep,
+    engine: str = "auto",
+    precision: str | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    memory_bytes: int = DEFAULT_MEMORY_BYTES,
+) -> xr.Dataset:
+    """Train every run of ``sweep`` and return what was learned, labelled.
+
+    Args:
+        sweep: what to train.
+        engine, precision, threads: as in :func:`kernels.train`.
+        progress: called with (run-steps done, run-steps in all).
+        memory_bytes: bound on the arrays of one engine call; larger sweeps are split.
+
+    Returns:
+        A dataset with the sweep's axes and ``seed`` as dimensions, and variables
+        ``coefficient (..., feature)`` in 1/[feature], ``loss``, ``gradient_norm``, ``status``
+        (:class:`kernels.Status`), ``stopped_step``, ``crossing_step (..., level)`` (-1: level not reached),
+        ``crossing_coefficient (..., level, feature)``, ``crossing_loss (..., level)``,
+        with record steps ``record_coefficient (..., step, feature)`` and ``record_loss (..., step)``,
+        and with ``group_accuracy`` ``group_accuracy (..., group)`` and ``crossing_group_accuracy (..., level, group)``.
+        ``attrs["config"]`` is the JSON of :meth:`Sweep.config`; ``attrs`` also name engine, precision and timings.
+    """
+    from kernels.engine import train
+
+    columns = _Columns(sweep)
+    store: dict[str, np.ndarray] = {}
+    seconds = 0.0
+    done = 0
+    total = int(columns["steps"].sum())
+    name_of_engine, precision_used = engine, precision or ""
+    for rows in _batches(sweep, columns, memory_bytes):
+        problem, atom_rows, run_row = build_problem(sweep, columns, rows)
+        work = len(rows) * problem.steps
+
+        def report(step: int, steps: int, start: int = done, share: int = work) -> None:
+            if progress is not None:
+                progress(start + share * step // max(steps, 1), total)
+
+        result = train(problem, engine=engine, precision=precision, threads=threads, progress=report)
+        done += work
+        seconds += result.seconds
+        name_of_engine, precision_used = result.engine, result.precision
+        for name, values in _variables(sweep, result).items():
+            _put(store, name, values, rows, sweep.runs)
+        if sweep.group_accuracy:
+            sigma = np.stack([columns["noise_easy"][rows], columns["noise_hard"][rows]], axis=1)
+            mu = np.stack([columns["mu_easy"][rows], columns["mu_hard"][rows]], axis=1)
+            extra = columns["noise_extra"][rows] * (columns["noise_features"][rows] > 0)
+            for name, layers in (("", result.layers), ("crossing_", result.crossings.layers)):
+                assert layers is not None
+                values = group_accuracy(sweep.network, layers, atom_rows, run_row, mu, sigma, extra)
+                _put(store, f"{name}group_accuracy", values, rows, sweep.runs)
+    return _dataset(
+        sweep,
+        store,
+        {
+            "engine": name_of_engine,
+            "precision": precision_used,
+            "simulation_seconds": seconds,
+            "run_steps": float(total),
+        },
+    )
+
+
+def save_dataset(
+    dataset: xr.Dataset, path: str | os.PathLike[str], groups: Mapping[str, xr.Dataset] | None = None
+) -> None:
+    """Write NetCDF (h5netcdf) atomically; further datasets go into named groups of the same file."""
+    with atomic_path(path) as partial:
+        dataset.to_netcdf(partial, engine="h5netcdf")
+        for name, part in (groups or {}).items():
+            part.to_netcdf(partial, engine="h5netcdf", group=name, mode="a")
+
+
+class _Columns:
+    """Parameter columns of a sweep, computed once each."""
+
+    def __init__(self, sweep: Sweep) -> None:
+        self._sweep = sweep
+        self._columns: dict[str, FloatArray] = {}
+
+    def __getitem__(self, name: str) -> FloatArray:
+        if name not in self._columns:
+            self._columns[name] = self._sweep.column(name)
+        return self._columns[name]
+
+
+def _is_noisy(sweep: Sweep, columns: _Columns, rows: np.ndarray) -> bool:
+    noisy = (
+        (columns["noise_easy"][rows] > 0) | (columns["noise_hard"][rows] > 0) | (columns["noise_features"][rows] > 0)
+    )
+    return bool(noisy.any())
+
+
+def _batches(sweep: Sweep, columns: _Columns, memory_bytes: int) -> Iterator[np.ndarray]:
+    """Row indices of runs that can share one engine call, within the memory bound."""
+    _, structure = sweep.structure()
+    for values in np.unique(structure, axis=0):
+        rows = np.flatnonzero((structure == values).all(axis=1))
+        named = dict(zip(sweep.structure()[0], values, strict=True))
+        d = 2 + int(named["noise_features"]) + int(sweep.network.bias)
+        parameters = d * int(named["depth"]) if isinstance(sweep.network, Diagonal) else (d + 1) * int(named["width"])
+        data = int(named["samples"]) * d if _is_noisy(sweep, columns, rows) else d
+        kept = len(sweep.record_steps) * (d + 2) + len(sweep.loss_levels) * (d + 2)
+        if sweep.group_accuracy:
+            kept += (len(sweep.record_steps) + len(sweep.loss_levels)) * parameters
+        per_run = 8 * (3 * data + 6 * parameters + 2 * kept)
+        size = max(1, memory_bytes // per_run)
+        for start in range(0, len(rows), size):
+            yield rows[start : start + size]
+
+
+def build_problem(sweep: Sweep, columns: Any, rows: np.ndarray) -> tuple[TrainingProblem, list[Atoms], np.ndarray]:
+    """The engine's problem for the runs ``rows`` of a sweep, all of one structure; with their atoms and atom rows."""
+    atom_rows, run_row = _atoms(sweep, columns, rows)
+    samples = _samples(sweep, columns, rows, atom_rows, run_row)
+    structure = {name: int(columns[name][rows[0]]) for name in sweep.structure()[0]}
+    seeds = columns["seed"][rows].astype(np.uint64)
+    d = samples.features.shape[2]
+    init = columns["init"][rows]
+    if isinstance(sweep.network, Diagonal):
+        jitter, imbalance = columns["jitter"][rows], columns["imbalance"][rows]
+        layers = sweep.network.initial_layers(seeds, init, jitter, imbalance, d, structure["depth"])
+        kind, activation = "diagonal", "linear"
+    else:
+        layers = sweep.network.initial_layers(seeds, init, d, structure["width"])
+        kind, activation = "two_layer", sweep.network.activation
+    problem = TrainingProblem(
+        features=samples.features,
+        labels=samples.labels,
+        sample_weights=samples.weights,
+        feature_scale=samples.scale,
+        initial_layers=layers,
+        network=kind,
+        activation=activation,
+        loss=sweep.loss,
+        eta=columns["eta"][rows],
+        rho=columns["rho"][rows],
+        perturb=sweep.rule.perturb,
+        norm=sweep.rule.norm,
+        effect=sweep.rule.effect,
+        weight_decay=columns["weight_decay"][rows],
+        momentum=columns["momentum"][rows],
+        steps=structure["steps"],
+        batch_size=structure["batch"] or None,
+        batch_seed=seeds,
+        record_steps=sweep.record_steps,
+        record_layers=sweep.group_accuracy,
+        loss_levels=sweep.loss_levels,
+        collapse_threshold=sweep.collapse_threshold,
+    )
+    return problem, atom_rows, run_row
+
+
+def _atoms(sweep: Sweep, columns: Any, rows: np.ndarray) -> tuple[list[Atoms], np.ndarray]:
+    names = sweep.data.parameters
+    if not names:
+        return [sweep.data.atoms()], np.zeros(len(rows), dtype=int)
+    settings, run_row = np.unique(np.stack([columns[n][rows] for n in names], axis=1), axis=0, return_inverse=True)
+    tables = [sweep.data.atoms(**dict(zip(names, setting, strict=True))) for setting in settings]
+    return tables, run_row.reshape(-1)
+
+
+def _samples(sweep: Sweep, columns: Any, rows: np.ndarray, atom_rows: list[Atoms], run_row: np.ndarray) -> Samples:
+    mu = np.stack([columns["mu_easy"][rows], columns["mu_hard"][rows]], axis=1)
+    if _is_noisy(sweep, columns, rows):
+        extra = int(columns["noise_features"][rows[0]])
+        sigma = np.stack(
+            [columns["noise_easy"][rows], columns["noise_hard"][rows], *[columns["noise_extra"][rows]] * extra], axis=1
+        )
+        seeds, seed_row = np.unique(columns["seed"][rows].astype(int), return_inverse=True)
+        size = int(columns["samples"][rows[0]])
+        samples = noisy_samples(atom_rows, run_row, seed_row, seeds.tolist(), size, mu, sigma)
+    else:
+        tables = atom_rows if sweep.network.odd else [table.mirrored() for table in atom_rows]
+        samples = exact_samples(tables, run_row, mu)
+    if not sweep.network.bias:
+        return samples
+    ones = np.ones((*samples.features.shape[:2], 1))
+    return Samples(
+        np.concatenate([samples.features, ones], axis=2),
+        samples.labels,
+        samples.weights,
+        np.concatenate([samples.scale, np.ones((len(samples.scale), 1))], axis=1),
+        samples.group,
+    )
+
+
+def _variables(sweep: Sweep, result: TrainingResult) -> dict[str, np.ndarray]:
+    variables: dict[str, np.ndarray] = {
+        "coefficient": result.coefficients[:, :2],
+        "loss": result.loss,
+        "gradient_norm": result.gradient_norm,
+        "status": result.status,
+        "stopped_step": result.stopped_step,
+        "crossing_step": result.crossings.step,
+        "crossing_coefficient": result.crossings.coefficients[..., :2],
+        "crossing_loss": result.crossings.loss,
+    }
+    if sweep.record_steps:
+        variables["record_coefficient"] = result.records.coefficients[..., :2]
+        variables["record_loss"] = result.records.loss
+    return variables
+
+
+def _put(store: dict[str, np.ndarray], name: str, values: np.ndarray, rows: np.ndarray, runs: int) -> None:
+    if name not in store:
+        store[name] = np.empty((runs, *values.shape[1:]), dtype=values.dtype)
+    store[name][rows] = values
+
+
+_TRAILING = {
+    "coefficient": ("feature",),
+    "crossing_step": ("level",),
+    "crossing_coefficient": ("level", "feature"),
+    "crossing_loss": ("level",),
+    "record_coefficient": ("step", "feature"),
+    "record_loss": ("step",),
+    "group_accuracy": ("group",),
+    "crossing_group_accuracy": ("level", "group"),
+}
+_MEANING = {
+    "coefficient": "final end-to-end coefficient u_k, in units of 1/feature",
+    "loss": "final training loss",
+    "gradient_norm": "final l2 norm of the training gradient",
+    "status": "0 ok, 1 diverged, 2 collapsed",
+    "stopped_step": "updates done",
+    "crossing_step": "first step with training loss at or below the level; -1 if never",
+    "crossing_coefficient": "end-to-end coefficient at the crossing",
+    "crossing_loss": "training loss at the crossing",
+    "record_coefficient": "end-to-end coefficient at the recorded step",
+    "record_loss": "training loss at the recorded step",
+    "group_accuracy": "accuracy of each group at the end",
+    "crossing_group_accuracy": "accuracy of each group at the crossing",
+}
+
+
+def _dataset(sweep: Sweep, store: dict[str, np.ndarray], attrs: dict[str, Any]) -> xr.Dataset:
+    import xarray as xr
+
+    coords: dict[str, Any] = {name: np.asarray(axis) for name, axis in sweep.axes.items()}
+    coords |= {"seed": list(sweep.seed_list), "feature": list(FEATURES), "level": list(sweep.loss_levels)}
+    if sweep.record_steps:
+        coords["step"] = list(sweep.record_steps)
+    if sweep.group_accuracy:
+        coords["group"] = list(sweep.data.atoms().names)
+    variables = {
+        name: (
+            (*sweep.dims, *_TRAILING.get(name, ())),
+            values.reshape(*sweep.shape, *values.shape[1:]),
+            {"long_name": _MEANING[name]},
+        )
+        for name, values in store.items()
+    }
+    return xr.Dataset(variables, coords=coords, attrs={"config": json.dumps(sweep.config()), **attrs})

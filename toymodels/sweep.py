@@ -1,0 +1,214 @@
+"""A sweep: one experiment with some of its numbers replaced by named axes, times seeds; and its flat batch of runs.
+
+Axes are one-to-one with the dimensions of the result: a sweep over ``{"rho": ..., "ratio": ...}`` with four seeds gives
+a dataset with dimensions ``(rho, ratio, seed, ...)`` and the axis values as coordinates.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from kernels.problem import LOSSES, FloatArray, require_choice, require_whole
+from toymodels.data import FeatureData, redundant
+from toymodels.networks import Diagonal, Network, TwoLayer, network
+from toymodels.parameters import PARAMETERS, STRUCTURAL, parameter
+from toymodels.rules import UpdateRule, rule
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What to train: network, data and rule, fixed parameter values, swept axes and seeds.
+
+    Args:
+        network, data, rule: see :mod:`toymodels.networks`, :mod:`toymodels.data`, :mod:`toymodels.rules`.
+        values: fixed parameters by name (see :data:`toymodels.parameters.PARAMETERS`); the others keep their defaults.
+        axes: swept parameters by name, each a non-empty sequence of values.
+        seeds: a number of seeds (0, 1, ...) or the seeds themselves; they draw starts, noise and mini-batches.
+        loss: ``logistic``, ``exponential`` or ``squared``.
+        loss_levels: training-loss levels at which runs are compared.
+        record_steps: steps at which coefficients and loss are kept.
+        group_accuracy: also measure the accuracy of every group, at the end and at each level.
+        collapse_threshold: a run has collapsed when both coefficients end below it.
+
+    Raises:
+        ValueError: names the argument, the value and what is allowed.
+
+    Example:
+        >>> Sweep(axes={"rho": [0.0, 0.3], "ratio": [0.25, 0.5, 1.0]}, seeds=2).shape
+        (2, 3, 2)
+    """
+
+    network: Network = field(default_factory=Diagonal)
+    data: FeatureData = field(default_factory=redundant)
+    rule: UpdateRule = field(default_factory=lambda: rule("sam"))
+    values: Mapping[str, float] = field(default_factory=dict)
+    axes: Mapping[str, Sequence[float] | FloatArray] = field(default_factory=dict)
+    seeds: int | Sequence[int] = 4
+    loss: str = "logistic"
+    loss_levels: Sequence[float] = (0.4, 0.2, 0.1, 0.05)
+    record_steps: Sequence[int] = ()
+    group_accuracy: bool = False
+    collapse_threshold: float = 1e-2
+
+    def __post_init__(self) -> None:
+        require_choice("loss", self.loss, LOSSES)
+        values = {name: parameter(name).check(float(value)) for name, value in self.values.items()}
+        axes = {name: _axis(name, axis) for name, axis in self.axes.items()}
+        for name in axes:
+            if name in values:
+                raise ValueError(
+                    f"{name} is given both as a value ({values[name]:g}) and as an axis; allowed: one of them"
+                )
+        both = {*values, *axes}
+        if {"ratio", "mu_hard"} <= both:
+            raise ValueError("ratio and mu_hard are both given; allowed: one of them (ratio = mu_hard / mu_easy)")
+        if isinstance(self.seeds, (int, np.integer)):
+            require_whole("seeds", self.seeds, least=1)
+            seeds = list(range(self.seeds))
+        else:
+            seeds = [int(seed) for seed in self.seeds]
+        if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+            raise ValueError(f"seeds={self.seeds!r}; allowed: a number >= 1 or distinct seeds >= 0")
+        levels = [float(level) for level in self.loss_levels]
+        if not all(math.isfinite(level) and level > 0 for level in levels) or len(set(levels)) < len(levels):
+            raise ValueError(f"loss_levels={levels}; allowed: distinct numbers > 0")
+        if len(self.record_steps) and "steps" in axes:
+            raise ValueError("record_steps cannot be combined with an axis over steps; allowed: one of them")
+        for name, value in (
+            ("values", values),
+            ("axes", axes),
+            ("seeds", tuple(seeds)),
+            ("loss_levels", tuple(sorted(levels, reverse=True))),
+            ("record_steps", tuple(int(step) for step in self.record_steps)),
+        ):
+            object.__setattr__(self, name, value)
+        easy, hard = self.column("mu_easy"), self.column("mu_hard")
+        if (hard > easy * (1 + 1e-12)).any():
+            worst = int(np.argmax(hard - easy))
+            raise ValueError(
+                f"mu_hard={hard[worst]:g} exceeds mu_easy={easy[worst]:g}; allowed: mu_hard <= mu_easy, "
+                "the easy feature being the stronger one"
+            )
+
+    # --- shape -----------------------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis in order, then the number of seeds."""
+        return (*(len(axis) for axis in self.axes.values()), len(self.seed_list))
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Names of the axes in order, then ``seed``."""
+        return (*self.axes, "seed")
+
+    @property
+    def runs(self) -> int:
+        """Number of runs."""
+        return math.prod(self.shape)
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        """The seeds."""
+        assert isinstance(self.seeds, tuple)
+        return self.seeds
+
+    # --- columns: one value per run ----------------------------------------------------------------------------------
+
+    def column(self, name: str) -> FloatArray:
+        """``[B]`` value of a parameter (or of ``"seed"``) in every run, in the order of :attr:`shape`, last axis fastest."""
+        if name == "mu_hard" and ("ratio" in self.axes or "ratio" in self.values):
+            return self.column("ratio") * self.column("mu_easy")
+        if name == "ratio" and not ("ratio" in self.axes or "ratio" in self.values):
+            return self.column("mu_hard") / self.column("mu_easy")
+        if name == "rho" and self.rule.name == "gd":
+            return np.zeros(self.runs)
+        if name in self.dims:
+            axis = self.dims.index(name)
+            along = np.asarray(self.seed_list if name == "seed" else self.axes[name], dtype=float)
+            view = along.reshape([-1 if i == axis else 1 for i in range(len(self.shape))])
+            return np.broadcast_to(view, self.shape).reshape(-1)
+        return np.full(self.runs, float(self.values.get(name, parameter(name).default)))
+
+    def structure(self) -> tuple[tuple[str, ...], np.ndarray]:
+        """(names, ``[B, len(names)]`` values) of the parameters that change array shapes."""
+        return STRUCTURAL, np.stack([self.column(name) for name in STRUCTURAL], axis=1).astype(int)
+
+    # --- variants ----------------------------------------------------------------------------------------------------
+
+    def gd_twin(self) -> Sweep:
+        """The same sweep trained by GD; an axis over rho shrinks to one value, since GD has none."""
+        axes = {name: ([0.0] if name == "rho" else axis) for name, axis in self.axes.items()}
+        return replace(self, rule=rule("gd"), axes=axes)
+
+    # --- configuration -----------------------------------------------------------------------------------------------
+
+    def config(self) -> dict[str, Any]:
+        """Everything that defines the sweep, as JSON-ready values; :meth:`from_config` reads it back."""
+        return {
+            "network": {"name": self.network.name, "bias": self.network.bias},
+            "data": {"kind": self.data.kind, "table": [list(row) for row in self.data.table]},
+            "rule": {"name": self.rule.name, "effect": self.rule.effect},
+            "loss": self.loss,
+            "values": dict(self.values),
+            "defaults": {
+                name: p.default for name, p in PARAMETERS.items() if name not in self.values and name not in self.axes
+            },
+            "axes": {name: [float(x) for x in axis] for name, axis in self.axes.items()},
+            "seeds": list(self.seed_list),
+            "loss_levels": list(self.loss_levels),
+            "record_steps": list(self.record_steps),
+            "group_accuracy": self.group_accuracy,
+            "collapse_threshold": self.collapse_threshold,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any] | str) -> Sweep:
+        """The sweep of a stored configuration (a mapping or its JSON)."""
+        stored = json.loads(config) if isinstance(config, str) else config
+        table = tuple((str(n), float(w), float(e), float(h)) for n, w, e, h in stored["data"]["table"])
+        return cls(
+            network=network(stored["network"]["name"], stored["network"]["bias"]),
+            data=FeatureData(stored["data"]["kind"], table),
+            rule=rule(stored["rule"]["name"], stored["rule"]["effect"]),
+            loss=stored["loss"],
+            # Defaults are stored too, so that a file means the same when a later version changes one.
+            values={**_without_alias(stored), **stored["values"]},
+            axes=stored["axes"],
+            seeds=stored["seeds"],
+            loss_levels=stored["loss_levels"],
+            record_steps=stored["record_steps"],
+            group_accuracy=stored["group_accuracy"],
+            collapse_threshold=stored["collapse_threshold"],
+        )
+
+
+def _without_alias(stored: Mapping[str, Any]) -> dict[str, float]:
+    """Stored defaults, without the one of ratio / mu_hard that the sweep does not use."""
+    given = {*stored["values"], *stored["axes"]}
+    unused = "mu_hard" if "ratio" in given else "ratio"
+    return {name: value for name, value in stored["defaults"].items() if name != unused}
+
+
+def _axis(name: str, axis: Sequence[float] | FloatArray) -> FloatArray:
+    known = parameter(name)
+    try:
+        values = np.asarray(axis, dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f"axis {name}={axis!r} is not numeric") from None
+    if values.ndim != 1 or values.size == 0:
+        raise ValueError(f"axis {name} has shape {values.shape}; allowed: a list of at least one value")
+    for value in values:
+        known.check(float(value))
+    if len(np.unique(values)) < len(values):
+        raise ValueError(f"axis {name} repeats a value; allowed: distinct values")
+    return values
+
+
+__all__ = ["Sweep", "TwoLayer"]
