@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -67,7 +67,17 @@ def _probability(margin: FloatArray, deviation: FloatArray) -> FloatArray:
     return ndtr(score)
 
 
-def _sampled(bias, layers, signs, labels, symmetric, mu, sigma, extra_sigma, widen):  # type: ignore[no-untyped-def]
+def _sampled(
+    bias: bool,
+    layers: Layers,
+    signs: FloatArray,
+    labels: FloatArray,
+    symmetric: bool,
+    mu: FloatArray,
+    sigma: FloatArray,
+    extra_sigma: FloatArray,
+    widen: Callable[[FloatArray], FloatArray],
+) -> FloatArray:
     first, last = layers
     dimension = first.shape[-1] - int(bias)
     noisy = bool((sigma > 0).any() or (extra_sigma > 0).any())

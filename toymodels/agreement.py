@@ -70,11 +70,11 @@ def zero_lines(field: FloatArray) -> list[FloatArray]:
 
     if min(field.shape) < 2 or not np.isfinite(field).any():
         return []
-    return list(contour_generator(z=np.ma.masked_invalid(field)).lines(0.0))
+    return [np.asarray(line) for line in contour_generator(z=np.ma.masked_invalid(field)).lines(0.0)]
 
 
 def _defined_around(field: FloatArray, point: FloatArray) -> bool:
-    x, y = int(round(point[0])), int(round(point[1]))
+    x, y = np.rint(point).astype(int)
     return bool(np.isfinite(field[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]).all())
 
 

@@ -1,7 +1,7 @@
 """Two-feature data as weighted atoms, exact or with Gaussian noise as a finite sample.
 
-An atom n has weight pi_n, label y_n and feature values x_nk = y_n s_nk mu_k (features: easy, hard). s_nk = 1 agrees with
-the label, -1 contradicts it, 0 is missing; other sizes are stronger or weaker copies.
+An atom n has weight pi_n, label y_n and feature values x_nk = y_n s_nk mu_k (features: easy, hard). s_nk = 1 agrees
+with the label, -1 contradicts it, 0 is missing; other sizes are stronger or weaker copies.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class Samples:
 
 
 def exact_samples(atom_rows: Sequence[Atoms], run_row: np.ndarray, mu: FloatArray) -> Samples:
-    """The atoms themselves as training set: features s_nk y_n scaled by mu ``[B, 2]``; row ``run_row[b]`` serves run b."""
+    """The atoms as training set: features s_nk y_n scaled by mu ``[B, 2]``; table ``run_row[b]`` serves run b."""
     first = atom_rows[0]
     shared_signs = all(np.array_equal(a.signs, first.signs) for a in atom_rows)
     chosen = np.array([0]) if shared_signs else run_row

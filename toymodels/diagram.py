@@ -29,6 +29,7 @@ from toymodels.sweep import Sweep
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.figure import Figure
 
 AGREEMENT_SAMPLE = 4096
 """Runs whose flow is integrated where the fast scalar law does not apply."""
@@ -236,7 +237,7 @@ class Report:
         write_text(summary, json.dumps(self.summary(time.perf_counter() - started), indent=2) + "\n")
         return [*paths, summary]
 
-    def figure(self):  # type: ignore[no-untyped-def]
+    def figure(self) -> Figure:
         """The Matplotlib figure."""
         sweep = self.diagram.sweep
         (y_name, y), (x_name, x) = ((name, np.asarray(axis)) for name, axis in sweep.axes.items())
@@ -323,7 +324,9 @@ class Report:
             value = sweep.column(name)[0]
             if relevant and (value or not name.startswith("noise")):
                 parts.append(f"{parameter(name).symbol} = {value:g}")
-        return ", ".join(parts)
+        caption = ", ".join(parts)
+        note = no_flow_reason(sweep)
+        return f"{caption}\nlines: {note}" if note else caption
 
 
 def _network_label(sweep: Sweep) -> str:

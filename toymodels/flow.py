@@ -215,6 +215,8 @@ class LayerSystem:
         self, v: list[FloatArray], w: list[FloatArray], drives: list[FloatArray]
     ) -> tuple[list[FloatArray], list[FloatArray]]:
         """Phantom layers of the rule; C2, and C13 where one layer is perturbed."""
+        lowered_v: list[FloatArray]
+        lowered_w: list[FloatArray]
         move_v, move_w = self.rule.perturb in ("all", "last"), self.rule.perturb in ("all", "first")
         if self.rule.norm == "linf":
             lowered_v = [a - self.rho * np.sign(d * b) for a, b, d in zip(v, w, drives, strict=True)]

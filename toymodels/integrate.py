@@ -88,10 +88,17 @@ def integrate(
         parts.append(part)
         if progress is not None:
             progress(int(rows[-1]) + 1 if len(rows) else 0, runs)
+
+    def joined(name: str) -> FloatArray:
+        return np.concatenate([getattr(part, name) for part in parts], axis=-1)
+
     return Integration(
-        *(np.concatenate([getattr(p, name) for p in parts], axis=-1) for name in ("x", "y", "event_x", "event_y")),
-        stalled=np.concatenate([p.stalled for p in parts]),
-        samples=None if sample_x is None else np.concatenate([p.samples for p in parts], axis=-1),
+        x=joined("x"),
+        y=joined("y"),
+        event_x=joined("event_x"),
+        event_y=joined("event_y"),
+        stalled=joined("stalled").astype(bool),
+        samples=None if sample_x is None else joined("samples"),
     )
 
 
@@ -201,7 +208,7 @@ class _Chunk:
         new: FloatArray,
         stages: list[FloatArray],
     ) -> None:
-        """Keep the steps in which an event happens first, and fill requested samples, on SciPy's quartic interpolant."""
+        """Keep the steps in which an event first happens; fill requested samples on SciPy's quartic interpolant."""
         crossed = (system.events(new_x, new) <= 0) & ok & ~self.happened[:, rows]
         hit = np.flatnonzero(crossed.any(axis=0))
         if len(hit):

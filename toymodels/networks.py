@@ -50,8 +50,8 @@ class TwoLayer:
     """f(x) = v . act(W x), width m; W_jk = init * normal / sqrt(m) and v_j = +-||W_j||.
 
     The start is balanced neuron by neuron and its norm, sqrt(2 d) init on average, is that of the diagonal network at
-    the same ``init`` for every width; ``init`` runs from rich (small) to lazy (large). ``bias`` adds a constant feature 1, whose weights are first-layer
-    biases (perturbed and decayed with that layer).
+    the same ``init`` for every width; ``init`` runs from rich (small) to lazy (large). ``bias`` adds a constant feature
+    1, whose weights are first-layer biases (perturbed and decayed with that layer).
     """
 
     activation: str = "relu"

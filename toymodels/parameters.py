@@ -102,7 +102,7 @@ PARAMETERS: dict[str, Parameter] = {
             "jitter",
             r"$\sigma_0$",
             "Spread of the starts",
-            0.1,
+            0.02,
             0,
             10,
             "diagonal: seeds start at init * exp(jitter * normal), per feature",

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from toymodels.command_line import (
     AXIS_HELP,
@@ -23,6 +24,9 @@ from toymodels.command_line import (
     parse_axis,
     run_command,
 )
+
+if TYPE_CHECKING:
+    from toymodels.sweep import Sweep
 
 METRICS = ("phase", "hard_share", "advantage", "steps", "worst_group_accuracy")
 DEFAULT_X = "rho=0:1:96"
@@ -91,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"  {path}")
 
 
-def sweep_from_options(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+def sweep_from_options(options: argparse.Namespace) -> Sweep:
     """The sweep that the options describe; vertical axis first."""
     from toymodels.data import data_kind
     from toymodels.diagram import diagram_sweep

@@ -168,16 +168,16 @@ def _draw_boundaries(axes: Axes, x: FloatArray, y: FloatArray, boundaries: Seque
             x, y, field, levels=[0.0], colors=[style["color"]], linewidths=style["linewidth"],
             linestyles=[style["linestyle"]],
         )  # fmt: skip
-        handles.append(Line2D([], [], label=f"{boundary.name} ({boundary.claim})", **style))  # type: ignore[arg-type]
+        handles.append(Line2D([], [], label=boundary.label, **style))  # type: ignore[arg-type]
     return handles
 
 
 def _finish(figure: Figure, axes: Axes, x_name: str, y_name: str, title: str, caption: str, handles: list) -> None:  # type: ignore[type-arg]
     axes.set_xlabel(axis_label(x_name))
     axes.set_ylabel(axis_label(y_name))
-    axes.set_title(title, fontsize=11)
+    figure.suptitle(title, fontsize=11)
+    axes.set_title(caption, fontsize=7, color="0.35")
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=7.5, frameon=False)
-    figure.supxlabel(caption, fontsize=6.5, color="0.35")
 
 
 def axis_label(name: str) -> str:

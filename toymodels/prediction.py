@@ -8,13 +8,14 @@ import numpy as np
 
 from kernels.problem import FloatArray
 from toymodels import theory
+from toymodels.data import Atoms, redundant
 from toymodels.flow import FilterSystem, FlowProblem, collapse_boundary_rho, solve
 from toymodels.metrics import BALANCED_SHARES, classify, hard_share
 from toymodels.networks import Diagonal
 from toymodels.sweep import Sweep
 
 PHASE_RTOL = 1e-5
-"""Tolerance of flows whose phase is wanted: moves a boundary by less than a thousandth of its distance to the origin."""
+"""Tolerance of flows whose phase is wanted; it moves a boundary by less than a thousandth of a typical scale."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class Boundary:
     """Number of the claim in docs/theory.md, or ``flow`` where only the flow gives it."""
     field: FloatArray
     """Shape of the sweep; the boundary is where it changes sign. NaN where the boundary has no meaning."""
+
+    @property
+    def label(self) -> str:
+        """Name for legends, with the claim's number where there is one."""
+        return self.name if self.claim == "flow" else f"{self.name} ({self.claim})"
 
 
 @dataclass(frozen=True)
@@ -125,11 +131,9 @@ def boundaries(sweep: Sweep, prediction: Prediction, level: float) -> list[Bound
     return found
 
 
-def _tables(sweep: Sweep, rows: np.ndarray):  # type: ignore[no-untyped-def]
-    names = sweep.data.parameters if sweep.data.kind != "slabs" else ()
+def _tables(sweep: Sweep, rows: np.ndarray) -> tuple[list[Atoms], np.ndarray]:
+    names = sweep.data.parameters
     if sweep.data.kind == "slabs":
-        from toymodels.data import redundant
-
         return [redundant().atoms()], np.zeros(len(rows), dtype=int)
     if not names:
         return [sweep.data.atoms()], np.zeros(len(rows), dtype=int)

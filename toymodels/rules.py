@@ -1,4 +1,4 @@
-"""The update rules by name: which layers are perturbed, in which norm, and which effect of the phantom point is kept."""
+"""The update rules by name: which layers are perturbed, in which norm, and which effect of the phantom point stays."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ RULES: dict[str, UpdateRule] = {
         UpdateRule("linf_sam", norm="linf"),
     )
 }
-"""gd (rho is taken as 0), sam (all layers, l2), lsam / fsam (last / first layer only), usam (no norm), linf_sam (sign)."""
+"""gd (rho taken as 0), sam (all layers, l2), lsam / fsam (last / first layer), usam (no norm), linf_sam (sign)."""
 
 
 def rule(name: str, effect: str = "full") -> UpdateRule:

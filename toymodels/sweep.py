@@ -16,7 +16,7 @@ import numpy as np
 
 from kernels.problem import LOSSES, FloatArray, require_choice, require_whole
 from toymodels.data import FeatureData, redundant
-from toymodels.networks import Diagonal, Network, TwoLayer, network
+from toymodels.networks import Diagonal, Network, network
 from toymodels.parameters import PARAMETERS, STRUCTURAL, parameter
 from toymodels.rules import UpdateRule, rule
 
@@ -122,7 +122,7 @@ class Sweep:
     # --- columns: one value per run ----------------------------------------------------------------------------------
 
     def column(self, name: str) -> FloatArray:
-        """``[B]`` value of a parameter (or of ``"seed"``) in every run, in the order of :attr:`shape`, last axis fastest."""
+        """``[B]`` value of a parameter (or of ``"seed"``) in every run, in the order of :attr:`shape` (C order)."""
         if name == "mu_hard" and ("ratio" in self.axes or "ratio" in self.values):
             return self.column("ratio") * self.column("mu_easy")
         if name == "ratio" and not ("ratio" in self.axes or "ratio" in self.values):
@@ -209,6 +209,3 @@ def _axis(name: str, axis: Sequence[float] | FloatArray) -> FloatArray:
     if len(np.unique(values)) < len(values):
         raise ValueError(f"axis {name} repeats a value; allowed: distinct values")
     return values
-
-
-__all__ = ["Sweep", "TwoLayer"]

@@ -60,7 +60,7 @@ def last_layer_phantom_margins(
 ) -> np.ndarray:
     """C21: margins at LSAM's phantom point for any network with frozen last-layer features phi.
 
-    m~_n = m_n - rho y_n ghat . phi_n with ghat = sum_j pi_j lambda_j y_j phi_j / ||.||; a zero gradient changes nothing.
+    m~_n = m_n - rho y_n ghat . phi_n with ghat = sum_j pi_j lambda_j y_j phi_j / ||.||; no gradient, no change.
 
     Args:
         margins: ``[S]`` y_n f(x_n). features: ``[S, D]`` phi_n. labels: ``[S]`` in -1/+1.
