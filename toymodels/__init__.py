@@ -1,1 +1,77 @@
-"""Two-feature toy models of what SAM does to features: simulated, analytic, and the two side by side."""
+"""Two-feature toy models of what SAM does to features: simulated, analytic, and the two side by side.
+
+    >>> import numpy as np
+    >>> from toymodels import Sweep, simulate
+    >>> runs = simulate(Sweep(axes={"rho": [0.0, 0.5]}, seeds=1, values={"jitter": 0.0}))
+    >>> share = runs.crossing_coefficient.sel(level=0.1, seed=0)
+    >>> (share.sel(feature="hard") / share.sum("feature")).round(2).values
+    array([0.29, 0.44])
+
+Names are imported when first used, so that ``import toymodels`` and ``--help`` cost nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from toymodels._shadowing import check_kernels
+
+if TYPE_CHECKING:
+    from toymodels.data import FeatureData, data_kind, groups, missing, redundant, slabs, spurious
+    from toymodels.diagram import Diagram, diagram_sweep
+    from toymodels.metrics import Phase, advantage, gini, hard_share, lorenz, phases, share_at_level
+    from toymodels.networks import Diagonal, TwoLayer, network
+    from toymodels.rules import UpdateRule, rule
+    from toymodels.simulation import save_dataset, simulate
+    from toymodels.sweep import Sweep
+
+check_kernels()
+
+_HOMES = {
+    "data": ("FeatureData", "data_kind", "groups", "missing", "redundant", "slabs", "spurious"),
+    "diagram": ("Diagram", "diagram_sweep"),
+    "metrics": ("Phase", "advantage", "gini", "hard_share", "lorenz", "phases", "share_at_level"),
+    "networks": ("Diagonal", "TwoLayer", "network"),
+    "rules": ("UpdateRule", "rule"),
+    "simulation": ("save_dataset", "simulate"),
+    "sweep": ("Sweep",),
+}
+
+__all__ = [
+    "Diagonal",
+    "Diagram",
+    "FeatureData",
+    "Phase",
+    "Sweep",
+    "TwoLayer",
+    "UpdateRule",
+    "advantage",
+    "data_kind",
+    "diagram_sweep",
+    "gini",
+    "groups",
+    "hard_share",
+    "lorenz",
+    "missing",
+    "network",
+    "phases",
+    "redundant",
+    "rule",
+    "save_dataset",
+    "share_at_level",
+    "simulate",
+    "slabs",
+    "spurious",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"toymodels.{module}"), name)
+    raise AttributeError(f"module 'toymodels' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -24,7 +24,7 @@ from toymodels.parameters import parameter
 from toymodels.plots import MapStyle, map_figure, phase_diagram_figure, save_figure
 from toymodels.prediction import Boundary, Prediction, boundaries, flow_problem, no_flow_reason, predict
 from toymodels.rules import UpdateRule
-from toymodels.simulate import save_dataset, simulate
+from toymodels.simulation import save_dataset, simulate
 from toymodels.sweep import Sweep
 
 if TYPE_CHECKING:
