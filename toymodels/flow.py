@@ -6,7 +6,7 @@ of features. :class:`LayerSystem` is the general one: both layers of every featu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from toymodels.rules import UpdateRule
 from toymodels.theory.elementary import exp, sigmoid
 
 RTOL = 1e-7
+
+MAX_STEPS = 500
+"""Steps of a general flow; ordinary ones take 20 to 100."""
 
 _LARGEST_LOG_GAIN = 100.0
 """Trial steps may overshoot far beyond any loss level; weights are capped there so that nothing overflows."""
@@ -46,6 +49,19 @@ class FlowProblem:
     levels: tuple[float, ...]
     collapse_threshold: float = 1e-2
 
+    def take(self, runs: np.ndarray) -> FlowProblem:
+        """The problem restricted to some runs."""
+        columns = {name: getattr(self, name)[..., runs] for name in _PER_RUN}
+        return replace(self, **columns)
+
+    def towards(self, other: FlowProblem, share: FloatArray) -> FlowProblem:
+        """The problem a ``share`` ``[B]`` of the way to ``other``, which has the same signs, rule and levels."""
+        columns = {name: (1 - share) * getattr(self, name) + share * getattr(other, name) for name in _PER_RUN}
+        return replace(self, **columns)
+
+
+_PER_RUN = ("mu", "weights", "v", "w", "rho", "time")
+
 
 @dataclass(frozen=True)
 class FlowResult:
@@ -64,7 +80,11 @@ class FlowResult:
 
 
 def solve(problem: FlowProblem, rtol: float = RTOL) -> FlowResult:
-    """Integrate the flows until every level is reached, the run has collapsed, or time is up."""
+    """Integrate the flows until every level is reached, the run has collapsed, or time is up.
+
+    A flow can also come to rest where its gradient vanishes at a positive loss (spurious data without the hard
+    feature): there the normalised direction flips for ever, and the run is stopped after :data:`MAX_STEPS` steps.
+    """
     if FilterSystem.applies(problem):
         return _solve_filter(problem, rtol)
     return _solve_layers(problem, rtol)
@@ -266,7 +286,7 @@ class LayerSystem:
 def _solve_layers(problem: FlowProblem, rtol: float) -> FlowResult:
     system = LayerSystem.of(problem)
     found: Integration = integrate(
-        system, np.concatenate([problem.v, problem.w]), problem.time, rtol=rtol, atol=rtol * 1e-3, max_steps=4000
+        system, np.concatenate([problem.v, problem.w]), problem.time, rtol=rtol, atol=rtol * 1e-3, max_steps=MAX_STEPS
     )
     features = len(problem.mu)
     event_u = found.event_y[:, :features] * found.event_y[:, features:]

@@ -17,6 +17,9 @@ from toymodels.sweep import Sweep
 PHASE_RTOL = 1e-5
 """Tolerance of flows whose phase is wanted; it moves a boundary by less than a thousandth of a typical scale."""
 
+REFINEMENTS = 6
+"""Bisections that place a flow's collapse between two cells, to 1/64 of a cell."""
+
 
 @dataclass(frozen=True)
 class Boundary:
@@ -116,8 +119,8 @@ def boundaries(sweep: Sweep, prediction: Prediction, level: float) -> list[Bound
         gap = np.where(problem.mu[0] > problem.mu[1], log_rho - np.log(threshold), np.nan)
         found.append(Boundary("n_star", "$N = N^*$ at the start", "C7", _shaped(sweep, gap)))
     elif prediction.collapsed.any():
-        field = np.where(prediction.collapsed, 0.5, -0.5)
-        found.append(Boundary("collapse", "collapse by the flow", "flow", _shaped(sweep, field)))
+        field = _collapse_field(problem, prediction.collapsed.reshape(sweep.shape))
+        found.append(Boundary("collapse", "collapse by the flow", "flow", field))
     share = np.where(prediction.collapsed, np.nan, prediction.share)
     low, high = BALANCED_SHARES
     names = {
@@ -129,6 +132,34 @@ def boundaries(sweep: Sweep, prediction: Prediction, level: float) -> list[Bound
     for value, name in names.items():
         found.append(Boundary(f"share_{value:g}", name, claim, _shaped(sweep, share - value)))
     return found
+
+
+def _collapse_field(problem: FlowProblem, collapsed: np.ndarray) -> FloatArray:
+    """Signed distance in cells, positive on the collapsed side, to where the flow begins to collapse.
+
+    Between neighbouring cells that end differently the place is found by bisection, with parameters interpolated
+    linearly between the two; cells without such a neighbour get +-1.
+    """
+    index = np.arange(collapsed.size).reshape(collapsed.shape)
+    first, second = [], []
+    for axis in range(collapsed.ndim - 1):
+        ahead = np.take(index, range(1, collapsed.shape[axis]), axis)
+        behind = np.take(index, range(collapsed.shape[axis] - 1), axis)
+        differ = collapsed.flat[ahead] != collapsed.flat[behind]
+        first.append(behind[differ])
+        second.append(ahead[differ])
+    one, other = np.concatenate(first), np.concatenate(second)
+    starts_collapsed = collapsed.reshape(-1)[one]
+    near, far = problem.take(one), problem.take(other)
+    low, high = np.zeros(len(one)), np.ones(len(one))
+    for _ in range(REFINEMENTS):
+        middle = 0.5 * (low + high)
+        same = solve(near.towards(far, middle), rtol=PHASE_RTOL).collapsed == starts_collapsed
+        low, high = np.where(same, middle, low), np.where(same, high, middle)
+    distance = np.ones(collapsed.size)
+    np.minimum.at(distance, one, high)
+    np.minimum.at(distance, other, 1 - low)
+    return np.where(collapsed, 1.0, -1.0) * distance.reshape(collapsed.shape)
 
 
 def _tables(sweep: Sweep, rows: np.ndarray) -> tuple[list[Atoms], np.ndarray]:
