@@ -15,6 +15,10 @@ AXIS_HELP = "NAME=START:STOP:COUNT, with :log for logarithmic spacing, or NAME=V
 
 
 DEFAULT_COUNT = 96
+"""Values of an axis given as START:STOP."""
+
+DATA_NAMES = ("redundant", "spurious", "missing", "uneven", "label_noise", "slabs")
+"""Kinds of data that a command line can name; tables of groups are made in Python."""
 
 
 def parse_axis(text: str, option: str) -> tuple[str, list[float]]:
@@ -52,6 +56,17 @@ def _axis_values(expression: str) -> list[float]:
     if logarithmic:
         return [start * (stop / start) ** fraction for fraction in fractions]
     return [start + (stop - start) * fraction for fraction in fractions]
+
+
+def number_list(text: str, option: str) -> list[float]:
+    """Parse ``0,0.1,0.2``; a ValueError names the option and the fault."""
+    try:
+        numbers = [float(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise ValueError(f"{option} {text!r}; allowed: numbers separated by commas") from None
+    if not numbers:
+        raise ValueError(f"{option} {text!r} is empty; allowed: numbers separated by commas")
+    return numbers
 
 
 def add_parameter_options(parser: argparse.ArgumentParser, defaults: dict[str, float] | None = None) -> None:

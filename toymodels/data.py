@@ -14,7 +14,7 @@ import numpy as np
 from kernels.problem import FloatArray, require_choice
 from toymodels.parameters import parameter
 
-DATA_KINDS = ("redundant", "spurious", "missing", "slabs", "groups")
+DATA_KINDS = ("redundant", "spurious", "missing", "uneven", "label_noise", "slabs", "groups")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class Atoms:
 class FeatureData:
     """A kind of data; its numbers (p, q, slabs, noise, ...) are parameters of the experiment and can be swept.
 
-    Use the constructors :func:`redundant`, :func:`spurious`, :func:`missing`, :func:`slabs` and :func:`groups`.
+    Use the constructors :func:`redundant`, :func:`spurious`, :func:`missing`, :func:`uneven`, :func:`label_noise`,
+    :func:`slabs` and :func:`groups`.
     """
 
     kind: str
@@ -61,9 +62,15 @@ class FeatureData:
     @property
     def parameters(self) -> tuple[str, ...]:
         """Names of the parameters that shape the atoms."""
-        return {"spurious": ("p",), "missing": ("q",), "slabs": ("slabs",)}.get(self.kind, ())
+        return {
+            "spurious": ("p",),
+            "missing": ("q",),
+            "uneven": ("spread",),
+            "label_noise": ("flip",),
+            "slabs": ("slabs",),
+        }.get(self.kind, ())
 
-    def atoms(self, p: float = 0.9, q: float = 0.3, slabs: int = 1) -> Atoms:
+    def atoms(self, p: float = 0.9, q: float = 0.3, spread: float = 0.5, flip: float = 0.1, slabs: int = 1) -> Atoms:
         """The atoms for given parameter values (those the kind does not have are ignored)."""
         if self.kind == "redundant":
             return _table((("redundant", 1.0, 1.0, 1.0),))
@@ -71,6 +78,10 @@ class FeatureData:
             return _table((("majority", p, 1.0, 1.0), ("minority", 1 - p, -1.0, 1.0)))
         if self.kind == "missing":
             return _table((("both features", 1 - q, 1.0, 1.0), ("easy missing", q, 0.0, 1.0)))
+        if self.kind == "uneven":
+            return _table((("easy larger", 0.5, 1 + spread, 1 - spread), ("hard larger", 0.5, 1 - spread, 1 + spread)))
+        if self.kind == "label_noise":
+            return _table((("clean", 1 - flip, 1.0, 1.0), ("flipped", flip, -1.0, -1.0)))
         if self.kind == "slabs":
             return _slab_atoms(int(slabs))
         return _table(self.table)
@@ -89,6 +100,19 @@ def spurious() -> FeatureData:
 def missing() -> FeatureData:
     """The easy feature is absent with probability q; the hard one is always there."""
     return FeatureData("missing")
+
+
+def uneven() -> FeatureData:
+    """Feature sizes differ between examples: s = (1 + spread, 1 - spread) in one half, the reverse in the other."""
+    return FeatureData("uneven")
+
+
+def label_noise() -> FeatureData:
+    """The label is flipped with probability ``flip``: both features contradict it there.
+
+    No network can push the loss below the entropy of the flip, so low loss levels are out of reach.
+    """
+    return FeatureData("label_noise")
 
 
 def slabs() -> FeatureData:

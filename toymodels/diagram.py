@@ -40,7 +40,7 @@ Axis = tuple[str, Sequence[float]]
 
 MAP_STYLES = {
     "hard_share": MapStyle("Hard share at the loss level, $H$", "PuOr", centre=0.5, limits=(0.0, 1.0)),
-    "advantage": MapStyle("Hard share minus GD's at matched loss", "RdBu", centre=0.0),
+    "advantage": MapStyle("Hard share minus GD's at matched loss", "RdBu", centre=0.0, linear_below=0.05),
     "steps": MapStyle("Steps to the loss level", "viridis"),
     "worst_group_accuracy": MapStyle("Worst-group accuracy at the loss level", "cividis", limits=(0.0, 1.0)),
 }
@@ -241,12 +241,14 @@ class Report:
         """The Matplotlib figure."""
         sweep = self.diagram.sweep
         (y_name, y), (x_name, x) = ((name, np.asarray(axis)) for name, axis in sweep.axes.items())
-        title = f"{_network_label(sweep)}, {sweep.data.kind} data, {sweep.rule.label}"
+        title = f"{network_label(sweep)}, {sweep.data.kind} data, {sweep.rule.label}"
         if self.metric == "phase":
-            return phase_diagram_figure((x_name, x), (y_name, y), self.phases, self.boundaries, title, self._caption())
+            return phase_diagram_figure(
+                (x_name, x), (y_name, y), self.phases, self.boundaries, title, caption(sweep, self.level)
+            )
         values = self.diagram.values(self.metric, self.level)
         style = MAP_STYLES[self.metric]
-        return map_figure((x_name, x), (y_name, y), values, style, self.boundaries, title, self._caption())
+        return map_figure((x_name, x), (y_name, y), values, style, self.boundaries, title, caption(sweep, self.level))
 
     def summary(self, wall_seconds: float) -> dict[str, Any]:
         """What ``summary.json`` holds."""
@@ -308,28 +310,32 @@ class Report:
         width = max(len(name) for name, _ in rows)
         return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
 
-    def _caption(self) -> str:
-        sweep = self.diagram.sweep
-        shown = ("mu_easy", "mu_hard", "p", "q", "init", "eta", "steps", "rho", "width", "noise_easy", "noise_hard")
-        parts = [f"loss level {self.level:g}", f"{len(sweep.seed_list)} seeds"]
-        for name in shown:
-            if name in sweep.axes or (name == "mu_hard" and "ratio" in {*sweep.axes, *sweep.values}):
-                continue
-            relevant = {
-                "p": sweep.data.kind == "spurious",
-                "q": sweep.data.kind == "missing",
-                "width": sweep.network.name != "diagonal",
-                "rho": sweep.rule.name != "gd",
-            }.get(name, True)
-            value = sweep.column(name)[0]
-            if relevant and (value or not name.startswith("noise")):
-                parts.append(f"{parameter(name).symbol} = {value:g}")
-        caption = ", ".join(parts)
-        note = no_flow_reason(sweep)
-        return f"{caption}\nlines: {note}" if note else caption
+
+def caption(sweep: Sweep, level: float) -> str:
+    """The configuration that is not on an axis, in symbols, and what the theory's lines stand for."""
+    shown = ("mu_easy", "mu_hard", "p", "q", "spread", "flip", "init", "eta", "steps", "rho", "width")
+    noise = ("noise_easy", "noise_hard", "noise_features", "batch")
+    parts = [f"loss level {level:g}", f"{len(sweep.seed_list)} seeds"]
+    for name in (*shown, *noise):
+        if name in sweep.axes or (name == "mu_hard" and "ratio" in {*sweep.axes, *sweep.values}):
+            continue
+        relevant = {
+            **{
+                data_parameter: data_parameter in sweep.data.parameters
+                for data_parameter in ("p", "q", "spread", "flip")
+            },
+            "width": sweep.network.name != "diagonal",
+            "rho": sweep.rule.name != "gd",
+        }.get(name, True)
+        value = sweep.column(name)[0]
+        if relevant and (value or name not in noise):
+            parts.append(f"{parameter(name).symbol} = {value:g}")
+    note = no_flow_reason(sweep)
+    return ", ".join(parts) + (f"\nlines: {note}" if note else "")
 
 
-def _network_label(sweep: Sweep) -> str:
+def network_label(sweep: Sweep) -> str:
+    """Name of the network for titles."""
     if sweep.network.name == "diagonal":
         return "Diagonal network"
     width = "" if "width" in sweep.axes else f" width {sweep.column('width')[0]:g}"

@@ -54,6 +54,11 @@ class FlowProblem:
         columns = {name: getattr(self, name)[..., runs] for name in _PER_RUN}
         return replace(self, **columns)
 
+    def joined(self, other: FlowProblem) -> FlowProblem:
+        """The runs of both problems, which have the same signs, rule and levels."""
+        columns = {name: np.concatenate([getattr(self, name), getattr(other, name)], axis=-1) for name in _PER_RUN}
+        return replace(self, **columns)
+
     def towards(self, other: FlowProblem, share: FloatArray) -> FlowProblem:
         """The problem a ``share`` ``[B]`` of the way to ``other``, which has the same signs, rule and levels."""
         columns = {name: (1 - share) * getattr(self, name) + share * getattr(other, name) for name in _PER_RUN}
@@ -77,6 +82,10 @@ class FlowResult:
     """``[levels, B]``; NaN where the level was not reached."""
     level_coefficients: FloatArray
     """``[levels, K, B]``."""
+    tau: FloatArray | None = None
+    """``[B]`` rescaled time at the end, where the filter law C22 was integrated."""
+    suppression_time: FloatArray | None = None
+    """``[B]`` S at the end, where the filter law C22 was integrated."""
 
 
 def solve(problem: FlowProblem, rtol: float = RTOL) -> FlowResult:
@@ -174,13 +183,24 @@ def _solve_filter(problem: FlowProblem, rtol: float) -> FlowResult:
         level_coefficients[k] = system.balanced_weights(found.event_x[k], found.event_y[k, 0]) ** 2
     level_coefficients = np.where(in_time[:, None], level_coefficients, np.nan)
     collapsed = ~np.isnan(found.event_x[-2]) & ~(found.event_y[-2, 1] > problem.time)
-    final = system.balanced_weights(found.x, found.y[0]) ** 2
+    # The run stopped one step after its last event; the end that counts is the event itself.
+    end_x, end_y = found.x, found.y
+    out_of_time = ~np.isnan(found.event_x[-1])
+    endings = [(out_of_time, -1), (collapsed, -2)]
+    if len(margins):
+        endings.insert(0, (~np.isnan(found.event_x[-3]) & in_time[-1], -3))
+    for happened, event in endings:
+        if happened.any():
+            end_x = np.where(happened, found.event_x[event], end_x)
+            end_y = np.where(happened, found.event_y[event], end_y)
     return FlowResult(
-        coefficients=final,
-        time=np.minimum(found.y[1], problem.time),
+        coefficients=system.balanced_weights(end_x, end_y[0]) ** 2,
+        time=np.minimum(end_y[1], problem.time),
         collapsed=collapsed,
         level_time=np.where(in_time, found.event_y[:-2, 1], np.nan),
         level_coefficients=level_coefficients,
+        tau=end_y[0],
+        suppression_time=end_x,
     )
 
 
@@ -224,17 +244,19 @@ class LayerSystem:
             self.stop_at_levels,
         )
 
-    def _margins(self, u: list[FloatArray]) -> list[FloatArray]:
+    def margins(self, u: list[FloatArray]) -> list[FloatArray]:
+        """Margin of every atom."""
         return [theory.margin(u, signs, self.mu) for signs in self.signs]
 
-    def _drives(self, margins: list[FloatArray]) -> list[FloatArray]:
+    def drives(self, margins: list[FloatArray]) -> list[FloatArray]:
+        """Drive of every feature at given margins (C1)."""
         lam = [sigmoid(-m) for m in margins]
         return [theory.drive(mu, self.signs[:, k], self.weights, lam) for k, mu in enumerate(self.mu)]
 
-    def _phantom(
+    def phantom(
         self, v: list[FloatArray], w: list[FloatArray], drives: list[FloatArray]
     ) -> tuple[list[FloatArray], list[FloatArray]]:
-        """Phantom layers of the rule; C2, and C13 where one layer is perturbed."""
+        """Phantom layers (v~, w~) of the rule; C2, and C13 where one layer is perturbed."""
         lowered_v: list[FloatArray]
         lowered_w: list[FloatArray]
         move_v, move_w = self.rule.perturb in ("all", "last"), self.rule.perturb in ("all", "first")
@@ -257,10 +279,10 @@ class LayerSystem:
         """-update gradient of the rule (C1 at the point and with the example weights of its effect)."""
         features = len(self.mu)
         v, w = list(y[:features]), list(y[features:])
-        drives = self._drives(self._margins([a * b for a, b in zip(v, w, strict=True)]))
-        phantom_v, phantom_w = self._phantom(v, w, drives)
+        drives = self.drives(self.margins([a * b for a, b in zip(v, w, strict=True)]))
+        phantom_v, phantom_w = self.phantom(v, w, drives)
         if self.rule.effect in ("full", "weights"):
-            drives = self._drives(self._margins([a * b for a, b in zip(phantom_v, phantom_w, strict=True)]))
+            drives = self.drives(self.margins([a * b for a, b in zip(phantom_v, phantom_w, strict=True)]))
         if self.rule.effect in ("full", "jacobian"):
             v, w = phantom_v, phantom_w
         slopes = [theory.layer_gradients(d, a, b) for d, a, b in zip(drives, v, w, strict=True)]
@@ -270,7 +292,7 @@ class LayerSystem:
         """Loss levels and the collapse."""
         features = len(self.mu)
         u = y[:features] * y[features:]
-        margins = np.stack(self._margins(list(u)))
+        margins = np.stack(self.margins(list(u)))
         loss = (self.weights * (np.maximum(-margins, 0) + np.log1p(exp(-np.abs(margins))))).sum(0)
         collapse = np.abs(u).max(0) / self.collapse_threshold - 1
         return np.concatenate([loss - self.levels[:, None], collapse[None]])

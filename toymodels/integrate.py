@@ -244,14 +244,16 @@ def _illinois(value: Callable[[FloatArray], FloatArray], count: int) -> FloatArr
     """Roots in [0, 1] of ``count`` functions positive at 0 and non-positive at 1: regula falsi, Illinois variant."""
     low, high = np.zeros(count), np.ones(count)
     at_low, at_high = value(low), value(high)
+    stayed = np.zeros(count)  # 1: the lower end stayed in the last iteration, -1: the upper one
     for _ in range(ROOT_ITERATIONS):
         span = at_low - at_high
         middle = low + (high - low) * np.where(span > 0, at_low / np.where(span > 0, span, 1.0), 0.5)
         found = value(middle)
         after = found <= 0
         # The end that stays twice has its value halved, which keeps the bracket shrinking from both sides.
-        at_low = np.where(after, at_low * 0.5, found)
-        at_high = np.where(after, found, at_high * 0.5)
+        at_low = np.where(after, np.where(stayed > 0, at_low * 0.5, at_low), found)
+        at_high = np.where(after, found, np.where(stayed < 0, at_high * 0.5, at_high))
+        stayed = np.where(after, 1.0, -1.0)
         low, high = np.where(after, low, middle), np.where(after, middle, high)
     return high
 

@@ -88,6 +88,16 @@ PARAMETERS: dict[str, Parameter] = {
             1,
             "missing data: probability that the easy feature is missing",
         ),
+        _real(
+            "spread",
+            r"$\delta_s$",
+            "Spread of feature sizes",
+            0.5,
+            0,
+            1,
+            "uneven data: sizes 1 + spread and 1 - spread",
+        ),
+        _real("flip", r"$p_{flip}$", "Label noise", 0.1, 0, 0.5, "label_noise data: probability of a flipped label"),
         _real("init", r"$a(0)$", "Initial scale", 0.4, _TINY, math.inf, "scale of the initial weights"),
         _real(
             "imbalance",

@@ -3,8 +3,9 @@
     python -m toymodels.phase_diagram
     python -m toymodels.phase_diagram --data spurious --p 0.9
     python -m toymodels.phase_diagram --network relu --width 16 --x rho=0:1:48 --y ratio=0.1:1:48
+    python -m toymodels.phase_diagram --metric advantage --compare effects --data spurious
     python -m toymodels.phase_diagram --metric advantage --x rho=0.01:1:96:log --y init=0.05:1:96:log
-    python -m toymodels.phase_diagram --from out/phase_diagram.nc --metric hard_share
+    python -m toymodels.phase_diagram --from out/phase_diagram/phase_diagram.nc --metric hard_share
 
 Every cell of the map is a training (times seeds); the lines are the theory. Writes phase_diagram.png, .pdf, .nc and
 summary.json into the output folder.
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from toymodels.command_line import (
     AXIS_HELP,
+    DATA_NAMES,
     add_parameter_options,
     given_parameters,
     parse_axis,
@@ -26,6 +28,8 @@ from toymodels.command_line import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from toymodels.sweep import Sweep
 
 METRICS = ("phase", "hard_share", "advantage", "steps", "worst_group_accuracy")
@@ -47,12 +51,16 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--y", metavar="AXIS", help=f"vertical axis (default {DEFAULT_Y})")
     made.add_argument("--metric", choices=METRICS, default="phase", help="what the map shows (default phase)")
     made.add_argument(
+        "--compare", choices=("effects",),
+        help="effects: panels of the advantage over GD for SAM, its two isolated effects and LSAM",
+    )  # fmt: skip
+    made.add_argument(
         "--level", type=float, default=None, metavar="L",
         help=f"training-loss level at which runs are compared (default {DEFAULT_LEVEL})",
     )  # fmt: skip
     made.add_argument("--network", choices=("diagonal", "linear", "relu"), default="diagonal")
     made.add_argument("--bias", action="store_true", help="give a two-layer network first-layer biases")
-    made.add_argument("--data", choices=("redundant", "spurious", "missing", "slabs"), default="redundant")
+    made.add_argument("--data", choices=DATA_NAMES, default="redundant")
     made.add_argument("--rule", choices=("gd", "sam", "lsam", "fsam", "usam", "linf_sam"), default="sam")
     made.add_argument(
         "--effect", choices=("full", "weights", "jacobian"), default="full",
@@ -63,7 +71,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--engine", default="auto", metavar="NAME", help="auto, cpu or reference (default auto)")
     made.add_argument("--precision", choices=("float32", "float64"), help="default: the engine's own")
     made.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: OMP_NUM_THREADS or all)")
-    made.add_argument("--out", default="out", metavar="DIR", help="output folder, made if missing (default out)")
+    made.add_argument(
+        "--out", default="out/phase_diagram", metavar="DIR", help="output folder (default out/phase_diagram)"
+    )
     made.add_argument("--from", dest="source", metavar="FILE.nc", help="redraw a stored diagram without simulating")
     add_parameter_options(made)
     return made
@@ -78,6 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from toymodels.progress import ProgressBar
 
     directory = writable_directory(options.out)
+    if options.compare:
+        _compare_effects(options, directory, started)
+        return
     if options.source:
         _refuse_simulation_options(options)
         diagram = Diagram.load(options.source)
@@ -91,6 +104,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report = diagram.report(options.metric, level)
     paths = report.write(directory, redraw=bool(options.source), started=started)
     print(report.table())
+    for path in paths:
+        print(f"  {path}")
+
+
+def _compare_effects(options: argparse.Namespace, directory: Path, started: float) -> None:
+    from toymodels.effects import EffectsMap
+    from toymodels.progress import ProgressBar
+
+    if (
+        options.source
+        or options.metric not in ("phase", "advantage")
+        or (options.rule, options.effect) != ("sam", "full")
+    ):
+        raise ValueError("--compare effects chooses rules and metric itself; allowed: without --from, --rule, --effect")
+    with ProgressBar("simulating") as bar:
+        found = EffectsMap.simulate(
+            sweep_from_options(options), engine=options.engine, precision=options.precision,
+            threads=options.threads, level=options.level or DEFAULT_LEVEL, progress=bar,
+        )  # fmt: skip
+    paths = found.write(directory, started)
+    print(found.table())
     for path in paths:
         print(f"  {path}")
 

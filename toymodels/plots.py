@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from toymodels.prediction import Boundary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
 PHASE_COLOURS = {
@@ -49,6 +50,8 @@ class MapStyle:
     centre: float | None = None
     """Value at the middle of a diverging colour map."""
     limits: tuple[float, float] | None = None
+    linear_below: float | None = None
+    """Differences from the centre above this are drawn on a logarithmic scale, so that small ones stay visible."""
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -97,27 +100,51 @@ def map_figure(
     caption: str,
 ) -> Figure:
     """A continuous metric ``[ny, nx]`` with a colour bar; NaN cells (no value) are grey."""
+    from matplotlib.patches import Patch
+
+    figure = new_figure(6.8, 5.4)
+    axes = figure.add_subplot()
+    add_colour_bar(figure, draw_map(axes, x, y, values, style), axes, style)
+    handles = _draw_boundaries(axes, x[1], y[1], boundaries)
+    if not np.isfinite(values).all():
+        handles.append(Patch(facecolor=PHASE_COLOURS[Phase.UNFINISHED], edgecolor="0.3", label="level not reached"))
+    _finish(figure, axes, x[0], y[0], title, caption, handles)
+    return figure
+
+
+def draw_map(
+    axes: Axes, x: tuple[str, FloatArray], y: tuple[str, FloatArray], values: FloatArray, style: MapStyle
+) -> ScalarMappable:
+    """Draw a continuous metric ``[ny, nx]`` into ``axes``; NaN cells are grey. Returns what a colour bar needs."""
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-    from matplotlib.patches import Patch
+    from matplotlib.colors import Normalize, SymLogNorm
 
     finite = values[np.isfinite(values)]
     low, high = style.limits or ((finite.min(), finite.max()) if finite.size else (0.0, 1.0))
     if style.centre is not None:
         reach = max(high - style.centre, style.centre - low, 1e-9)
         low, high = style.centre - reach, style.centre + reach
-    normalise = Normalize(low, high if high > low else low + 1.0)
+    high = high if high > low else low + 1.0
+    normalise = Normalize(low, high)
+    if style.linear_below is not None and high > style.linear_below:
+        normalise = SymLogNorm(style.linear_below, vmin=low, vmax=high, base=10)
     colours = colormaps[style.colours].with_extremes(bad=PHASE_COLOURS[Phase.UNFINISHED])
-    figure = new_figure(6.8, 5.4)
-    axes = figure.add_subplot()
     _draw_cells(axes, x, y, colours(normalise(np.ma.masked_invalid(values)))[..., :3])
-    figure.colorbar(ScalarMappable(normalise, colours), ax=axes, label=style.label)
-    handles = _draw_boundaries(axes, x[1], y[1], boundaries)
-    if not np.isfinite(values).all():
-        handles.append(Patch(facecolor=PHASE_COLOURS[Phase.UNFINISHED], edgecolor="0.3", label="level not reached"))
-    _finish(figure, axes, x[0], y[0], title, caption, handles)
-    return figure
+    axes.set_xlabel(axis_label(x[0]))
+    axes.set_ylabel(axis_label(y[0]))
+    return ScalarMappable(normalise, colours)
+
+
+def add_colour_bar(figure: Figure, mapped: ScalarMappable, axes: Any, style: MapStyle) -> None:
+    """A colour bar with plain numbers, also on a logarithmic scale."""
+    bar = figure.colorbar(mapped, ax=axes, label=style.label)
+    if style.linear_below is not None:
+        low, high = mapped.get_clim()
+        steps = np.array([-1, -0.5, -0.2, -0.1, -0.05, -0.02, 0, 0.02, 0.05, 0.1, 0.2, 0.5, 1])
+        bar.set_ticks([float(step) for step in steps if low <= step <= high])
+        bar.ax.yaxis.set_major_formatter("{x:g}")
+        bar.minorticks_off()
 
 
 def save_figure(figure: Figure, stem: Path) -> list[Path]:

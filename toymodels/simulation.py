@@ -14,6 +14,7 @@ from toymodels.accuracy import group_accuracy
 from toymodels.data import Atoms, Samples, exact_samples, noisy_samples
 from toymodels.files import atomic_path
 from toymodels.networks import Diagonal
+from toymodels.probe import ATTRIBUTES, ProbeData, attribute_margins, probing_error
 from toymodels.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ def simulate(
         (:class:`kernels.Status`), ``stopped_step``, ``crossing_step (..., level)`` (-1: level not reached),
         ``crossing_coefficient (..., level, feature)``, ``crossing_loss (..., level)``,
         with record steps ``record_coefficient (..., step, feature)`` and ``record_loss (..., step)``,
-        and with ``group_accuracy`` ``group_accuracy (..., group)`` and ``crossing_group_accuracy (..., level, group)``.
+        with ``group_accuracy`` ``group_accuracy (..., group)`` and ``crossing_group_accuracy (..., level, group)``,
+        and with ``probe_noise`` ``probing_error (..., attribute)``, ``attribute_margin (..., attribute)`` and the same
+        at the crossings, ``crossing_... (..., level, attribute)``.
         ``attrs["config"]`` is the JSON of :meth:`Sweep.config`; ``attrs`` also name engine, precision and timings.
     """
     from kernels.engine import train
@@ -82,6 +85,17 @@ def simulate(
                 assert layers is not None
                 values = group_accuracy(sweep.network, layers, atom_rows, run_row, mu, sigma, extra)
                 _put(store, f"{name}group_accuracy", values, rows, sweep.runs)
+        if sweep.probe_noise:
+            probed = _probe_data(sweep, columns, rows)
+            for name, layers in (("", result.layers), ("crossing_", result.crossings.layers)):
+                assert layers is not None
+                errors = [
+                    probing_error(sweep.network, layers, probed, sweep.probe_noise, attribute)
+                    for attribute in ATTRIBUTES
+                ]
+                margins = attribute_margins(sweep.network, layers, probed)
+                _put(store, f"{name}probing_error", np.stack(errors, axis=-1), rows, sweep.runs)
+                _put(store, f"{name}attribute_margin", margins, rows, sweep.runs)
     return _dataset(
         sweep,
         store,
@@ -134,7 +148,7 @@ def _batches(sweep: Sweep, columns: _Columns, memory_bytes: int) -> Iterator[np.
         parameters = d * int(named["depth"]) if isinstance(sweep.network, Diagonal) else (d + 1) * int(named["width"])
         data = int(named["samples"]) * d if _is_noisy(sweep, columns, rows) else d
         kept = len(sweep.record_steps) * (d + 2) + len(sweep.loss_levels) * (d + 2)
-        if sweep.group_accuracy:
+        if sweep.group_accuracy or sweep.probe_noise:
             kept += (len(sweep.record_steps) + len(sweep.loss_levels)) * parameters
         per_run = 8 * (3 * data + 6 * parameters + 2 * kept)
         size = max(1, memory_bytes // per_run)
@@ -177,7 +191,7 @@ def build_problem(sweep: Sweep, columns: Any, rows: np.ndarray) -> tuple[Trainin
         batch_size=structure["batch"] or None,
         batch_seed=seeds,
         record_steps=sweep.record_steps,
-        record_layers=sweep.group_accuracy,
+        record_layers=sweep.group_accuracy or sweep.probe_noise > 0,
         loss_levels=sweep.loss_levels,
         collapse_threshold=sweep.collapse_threshold,
     )
@@ -191,6 +205,17 @@ def _atoms(sweep: Sweep, columns: Any, rows: np.ndarray) -> tuple[list[Atoms], n
     settings, run_row = np.unique(np.stack([columns[n][rows] for n in names], axis=1), axis=0, return_inverse=True)
     tables = [sweep.data.atoms(**dict(zip(names, setting, strict=True))) for setting in settings]
     return tables, run_row.reshape(-1)
+
+
+def _probe_data(sweep: Sweep, columns: Any, rows: np.ndarray) -> ProbeData:
+    mu = np.stack([columns["mu_easy"][rows], columns["mu_hard"][rows]], axis=1)
+    sigma = None
+    if _is_noisy(sweep, columns, rows):
+        extra = int(columns["noise_features"][rows[0]])
+        names = ("noise_easy", "noise_hard", *["noise_extra"] * extra)
+        sigma = np.stack([columns[name][rows] for name in names], axis=1)
+    half = int(columns["slabs"][rows[0]]) if sweep.data.kind == "slabs" else 0
+    return ProbeData(mu, sigma, half)
 
 
 def _samples(sweep: Sweep, columns: Any, rows: np.ndarray, atom_rows: list[Atoms], run_row: np.ndarray) -> Samples:
@@ -250,6 +275,10 @@ _TRAILING = {
     "record_loss": ("step",),
     "group_accuracy": ("group",),
     "crossing_group_accuracy": ("level", "group"),
+    "probing_error": ("attribute",),
+    "attribute_margin": ("attribute",),
+    "crossing_probing_error": ("level", "attribute"),
+    "crossing_attribute_margin": ("level", "attribute"),
 }
 _MEANING = {
     "coefficient": "final end-to-end coefficient u_k, in units of 1/feature",
@@ -264,6 +293,10 @@ _MEANING = {
     "record_loss": "training loss at the recorded step",
     "group_accuracy": "accuracy of each group at the end",
     "crossing_group_accuracy": "accuracy of each group at the crossing",
+    "probing_error": "error of a linear probe for each attribute on the noisy hidden features at the end",
+    "attribute_margin": "E[a_k f(x)] on probe data at the end",
+    "crossing_probing_error": "error of a linear probe for each attribute at the crossing",
+    "crossing_attribute_margin": "E[a_k f(x)] on probe data at the crossing",
 }
 
 
@@ -276,6 +309,8 @@ def _dataset(sweep: Sweep, store: dict[str, np.ndarray], attrs: dict[str, Any]) 
         coords["step"] = list(sweep.record_steps)
     if sweep.group_accuracy:
         coords["group"] = list(sweep.data.atoms().names)
+    if sweep.probe_noise:
+        coords["attribute"] = list(ATTRIBUTES)
     variables = {
         name: (
             (*sweep.dims, *_TRAILING.get(name, ())),

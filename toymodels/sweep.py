@@ -34,6 +34,8 @@ class Sweep:
         loss_levels: training-loss levels at which runs are compared.
         record_steps: steps at which coefficients and loss are kept.
         group_accuracy: also measure the accuracy of every group, at the end and at each level.
+        probe_noise: if > 0, also probe the hidden features for both attributes under noise of this standard deviation
+            (see :mod:`toymodels.probe`), at the end and at each level.
         collapse_threshold: a run has collapsed when both coefficients end below it.
 
     Raises:
@@ -54,6 +56,7 @@ class Sweep:
     loss_levels: Sequence[float] = (0.4, 0.2, 0.1, 0.05)
     record_steps: Sequence[int] = ()
     group_accuracy: bool = False
+    probe_noise: float = 0.0
     collapse_threshold: float = 1e-2
 
     def __post_init__(self) -> None:
@@ -78,6 +81,8 @@ class Sweep:
         levels = [float(level) for level in self.loss_levels]
         if not all(math.isfinite(level) and level > 0 for level in levels) or len(set(levels)) < len(levels):
             raise ValueError(f"loss_levels={levels}; allowed: distinct numbers > 0")
+        if not (math.isfinite(self.probe_noise) and self.probe_noise >= 0):
+            raise ValueError(f"probe_noise={self.probe_noise!r}; allowed: a number >= 0 (0: no probe)")
         if len(self.record_steps) and "steps" in axes:
             raise ValueError("record_steps cannot be combined with an axis over steps; allowed: one of them")
         for name, value in (
@@ -165,6 +170,7 @@ class Sweep:
             "loss_levels": list(self.loss_levels),
             "record_steps": list(self.record_steps),
             "group_accuracy": self.group_accuracy,
+            "probe_noise": self.probe_noise,
             "collapse_threshold": self.collapse_threshold,
         }
 
@@ -185,6 +191,7 @@ class Sweep:
             loss_levels=stored["loss_levels"],
             record_steps=stored["record_steps"],
             group_accuracy=stored["group_accuracy"],
+            probe_noise=stored.get("probe_noise", 0.0),
             collapse_threshold=stored["collapse_threshold"],
         )
 

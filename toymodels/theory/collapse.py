@@ -1,4 +1,4 @@
-"""Who collapses, what a finite step changes, and how far down a collapse goes: C25-C27, C31, C32, C35.
+"""Who collapses, what a finite step changes, and how far down a collapse goes: C20, C25-C27, C31, C32, C35.
 
 Balanced diagonal networks on one atom kind unless said otherwise. Every function takes floats, arrays, mpmath numbers
 or SymPy symbols.
@@ -6,8 +6,11 @@ or SymPy symbols.
 
 from __future__ import annotations
 
-from toymodels.theory.curves import log_weight_rate, sam_shift
-from toymodels.theory.elementary import Scalar, log, sqrt
+from collections.abc import Sequence
+
+from toymodels.theory.curves import balanced_rates, log_weight_rate, sam_shift
+from toymodels.theory.elementary import Scalar, log, root, sqrt
+from toymodels.theory.phantom import balanced_gradient_scale, one_atom_suppression_factor
 
 
 def crossing_speed(rho: Scalar, mu_easy: Scalar, mu_hard: Scalar) -> Scalar:
@@ -58,6 +61,27 @@ def collapse_floor(eta: Scalar, mu: Scalar, rho: Scalar) -> Scalar:
     return (eta * mu * rho) ** 2 / 8
 
 
-def depth_plateau(rho: Scalar, depth: Scalar) -> Scalar:
-    """C35: the weight a = rho / sqrt(L) at which one feature of a balanced depth-L network has phantom weight 0."""
+def flow_acceleration(mu: Sequence[Scalar], a: Sequence[Scalar], rho: Scalar) -> tuple[Scalar, ...]:
+    """C20: d^2 a_k/dtau^2 = mu_k^2 a_k (chi_k^2 + rho N'/N^2); half of it times (eta lambda~)^2 is a step's error."""
+    scale = balanced_gradient_scale(mu, a)
+    rates = balanced_rates(mu, a, rho)
+    scale_rate = 2 * sum(m**2 * x * r for m, x, r in zip(mu, a, rates, strict=True)) / scale
+    return tuple(
+        m**2 * x * (one_atom_suppression_factor(rho, m, scale) ** 2 + rho * scale_rate / scale**2)
+        for m, x in zip(mu, a, strict=True)
+    )
+
+
+def depth_shift(rho: Scalar, depth: Scalar) -> Scalar:
+    """C35: on one feature of a balanced depth-L network SAM's phantom weight is a~ = a - rho / sqrt(L)."""
     return sqrt(rho**2 / depth)
+
+
+def depth_weight(tau: Scalar, start: Scalar, mu: Scalar, rho: Scalar, depth: int) -> Scalar:
+    """C35: a(tau) of one feature at depth L >= 3, rho/sqrt(L) + b (1 - (L - 2) mu tau b^(L-2))^(-1/(L-2)), b = a~(0).
+
+    Odd L from below the threshold (b < 0): a rises to rho/sqrt(L) and never passes it; even L: a reaches 0.
+    """
+    phantom = start - depth_shift(rho, depth)
+    shrinking = 1 - (depth - 2) * mu * tau * phantom ** (depth - 2)
+    return depth_shift(rho, depth) + phantom / root(shrinking, depth - 2)

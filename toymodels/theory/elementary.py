@@ -47,6 +47,11 @@ def sqrt(x: Scalar) -> Scalar:
     return _library(x).sqrt(x)
 
 
+def root(x: Scalar, degree: int) -> Scalar:
+    """Positive ``degree``-th root of a positive x."""
+    return exp(log(x) / degree)
+
+
 def root_two(*like: Scalar) -> Scalar:
     """sqrt(2) in the arithmetic of ``like``: exact beside SymPy symbols, to full precision beside mpmath numbers."""
     return _library(*like).sqrt(2)

@@ -1,0 +1,280 @@
+"""Six extensions of the diagonal network, each a list of cases that are trained and held against its predictions.
+
+A case is one network on one kind of data, trained at a common grid of *relative radii* r = rho / ||theta(0)||, where
+||theta(0)|| = sqrt(2 L) init is the parameter norm of the diagonal network with two features and the same ``init``. The
+depth-2 diagonal network collapses at r close to 1 on redundant data (C10), so r is its natural unit. r = 0 is GD.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import ndtr
+
+from kernels.problem import FloatArray
+from toymodels.data import FeatureData, groups, missing, redundant, slabs, spurious
+from toymodels.depth_flow import depth_shares
+from toymodels.flow import one_atom_loss_margin, solve
+from toymodels.metrics import hard_share
+from toymodels.networks import Diagonal, TwoLayer, network
+from toymodels.prediction import flow_problem
+from toymodels.shared_direction import SharedDirection
+from toymodels.simulation import simulate
+from toymodels.sweep import Sweep
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+RADII = tuple(round(0.05 * i, 2) for i in range(25))
+"""Relative radii, 0 to 1.2."""
+
+REFERENCE_RADIUS = 0.5
+"""Where advantages are compared: fixed beforehand, below the collapse of every network in the study."""
+
+LEVEL = 0.1
+PROBE_NOISE = 0.5
+COLLAPSED_MARGIN = 0.05
+"""A run that ends above the loss level with both attribute margins E[a_k f] below this has collapsed."""
+
+BOTH_WAYS = groups([("both", 0.6, 1, 1), ("easy only", 0.2, 1, 0), ("hard only", 0.2, 0, 1)])
+"""Each feature is missing in a fifth of the data, so that no network can take the two for one."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network on one kind of data."""
+
+    label: str
+    family: str
+    """What the figures colour by."""
+    position: float
+    """Where it stands on the horizontal axis of its panel."""
+    panel: str
+    sweep: Sweep
+    """Without an axis over rho, which :func:`run_case` adds."""
+    law: str = ""
+    """``shared`` (closed form for fully connected networks on one atom kind), ``depth`` (C23's flow) or none."""
+
+    @property
+    def norm(self) -> float:
+        """||theta(0)|| of the two-feature diagonal network: rho = r ||theta(0)||."""
+        return float(np.sqrt(2.0 * self.sweep.column("depth")[0]) * self.sweep.column("init")[0])
+
+    def trained(self, radii: Sequence[float]) -> Sweep:
+        """The sweep over the radii."""
+        return replace(self.sweep, axes={"rho": [r * self.norm for r in radii]}, loss_levels=(LEVEL,))
+
+
+@dataclass(frozen=True)
+class Study:
+    """One extension."""
+
+    name: str
+    title: str
+    axis: str
+    """Label of the positions."""
+    logarithmic: bool
+    cases: tuple[Case, ...]
+
+
+def run_study(
+    study: Study, radii: Sequence[float] = RADII, progress: Callable[[int, int], None] | None = None, **options: Any
+) -> xr.Dataset:
+    """Train every case; dimensions (case, radius, seed), and the predictions beside the simulation.
+
+    Variables: ``share``, ``hard_error``, ``easy_error`` at the loss level (NaN where it was not reached),
+    ``collapsed``; ``diagonal_share``, ``diagonal_hard_error``, ``diagonal_collapsed`` (case, radius): the noise-free
+    depth-2 diagonal network's flow with the same strengths and init; ``law_share``, ``law_collapsed``: the case's own law.
+    """
+    import xarray as xr
+
+    total = sum(case.trained(radii).runs * int(case.sweep.column("steps")[0]) for case in study.cases)
+    done = 0
+    rows: list[dict[str, np.ndarray]] = []
+    for case in study.cases:
+        sweep = case.trained(radii)
+
+        def report(part: int, whole: int, start: int = done) -> None:
+            if progress is not None:
+                progress(start + part, total)
+
+        rows.append(run_case(case, sweep, report, **options))
+        done += sweep.runs * int(sweep.column("steps")[0])
+    dims = {3: ("case", "radius", "seed"), 2: ("case", "radius")}
+    variables = {}
+    for name in rows[0]:
+        stacked = np.stack([row[name] for row in rows])
+        variables[name] = (dims[stacked.ndim], stacked)
+    coords = {
+        "case": [case.label for case in study.cases],
+        "radius": list(radii),
+        "seed": list(study.cases[0].sweep.seed_list),
+        "family": ("case", [case.family for case in study.cases]),
+        "position": ("case", [case.position for case in study.cases]),
+        "panel": ("case", [case.panel for case in study.cases]),
+        "norm": ("case", [case.norm for case in study.cases]),
+    }
+    configs = json.dumps({case.label: case.trained(radii).config() for case in study.cases})
+    attrs = {"study": study.name, "level": LEVEL, "probe_noise": PROBE_NOISE, "config": configs}
+    return xr.Dataset(variables, coords=coords, attrs=attrs)
+
+
+def run_case(case: Case, sweep: Sweep, progress: Callable[[int, int], None], **options: Any) -> dict[str, np.ndarray]:
+    """Train one case and compute its predictions; arrays ``[radius, seed]`` and ``[radius]``."""
+    runs = simulate(sweep, progress=progress, **options)
+    margins = runs["crossing_attribute_margin"].values[:, :, 0]
+    errors = runs["crossing_probing_error"].values[:, :, 0]
+    reached = runs["crossing_step"].values[:, :, 0] >= 0
+    nothing_learned = np.abs(runs["attribute_margin"].values).max(axis=-1) < COLLAPSED_MARGIN
+    twin = diagonal_twin(sweep, case.norm)
+    found = solve(flow_problem(twin, np.arange(twin.runs), (LEVEL,)))
+    easy, hard = found.level_coefficients[0]
+    mu_easy, mu_hard = twin.column("mu_easy"), twin.column("mu_hard")
+    sigma = sweep.column("noise_hard")[0]
+    law_share, law_collapsed = _law(case, sweep)
+    return {
+        "share": hard_share(margins, np.ones(1), np.ones(1)),
+        "easy_error": errors[..., 0],
+        "hard_error": errors[..., 1],
+        "collapsed": ~reached & nothing_learned,
+        "diagonal_share": hard_share(np.stack([easy, hard], axis=-1), mu_easy, mu_hard),
+        # C2's balanced hidden weight is w_h = sqrt(u_h); the probe's closed form for it is in toymodels.probe.
+        "diagonal_hard_error": ndtr(-mu_hard * np.sqrt(hard / (PROBE_NOISE**2 + sigma**2 * hard))),
+        "diagonal_collapsed": found.collapsed,
+        "law_share": law_share,
+        "law_collapsed": law_collapsed,
+    }
+
+
+def diagonal_twin(sweep: Sweep, norm: float) -> Sweep:
+    """The noise-free depth-2 diagonal network at the same relative radii, strengths and init (one nominal start).
+
+    For ReLU networks C17 and C18 turn this into mirrored pairs of the same norm at the same rho.
+    """
+    unused = ("width", "depth", "batch", "jitter", "noise_easy", "noise_hard", "noise_features", "noise_extra")
+    values = {name: value for name, value in sweep.values.items() if name not in unused}
+    rho = np.asarray(sweep.axes["rho"]) / norm * 2 * sweep.column("init")[0]
+    return replace(
+        sweep, network=Diagonal(), values={**values, "jitter": 0.0}, axes={"rho": rho}, seeds=1, probe_noise=0.0
+    )
+
+
+def _law(case: Case, sweep: Sweep) -> tuple[np.ndarray, np.ndarray]:
+    """(share, collapsed), each ``[radius, seed]``; NaN and False where the case has no law of its own."""
+    share, collapsed = np.full(sweep.runs, np.nan), np.zeros(sweep.runs, dtype=bool)
+    rho, seeds, init = sweep.column("rho"), sweep.column("seed").astype(int), sweep.column("init")
+    mu = np.stack([sweep.column("mu_easy"), sweep.column("mu_hard")], axis=1)
+    margin = one_atom_loss_margin(LEVEL)
+    if case.law == "shared":
+        assert isinstance(sweep.network, TwoLayer)
+        first, last = sweep.network.initial_layers(seeds, init, 2, int(sweep.column("width")[0]))
+        start = SharedDirection(first, last, mu, mirrored=sweep.network.activation == "relu")
+        share, collapsed = start.hard_share(rho, margin), rho > start.critical_rho()
+    elif case.law == "depth":
+        jitter = sweep.column("jitter")
+        depth = int(sweep.column("depth")[0])
+        weights = Diagonal().initial_layers(seeds, init, jitter, np.zeros_like(init), 2, depth)[0]
+        time = sweep.column("eta") * sweep.column("steps")
+        share, collapsed = depth_shares(mu.T, weights.T, rho, depth, time, margin)
+    return share.reshape(sweep.shape), collapsed.reshape(sweep.shape)
+
+
+def studies(seeds: int = 8) -> dict[str, Study]:
+    """The six studies by name."""
+    made = (_widths(seeds), _data(seeds), _slabs(seeds), _noise(seeds), _batches(seeds), _depths(seeds))
+    return {study.name: study for study in made}
+
+
+def _sweep(name: str, data: FeatureData, seeds: int, bias: bool = False, **values: float) -> Sweep:
+    return Sweep(network=network(name, bias), data=data, seeds=seeds, values=values, probe_noise=PROBE_NOISE)
+
+
+def _widths(seeds: int) -> Study:
+    cases = [
+        Case(
+            f"{name} m={width} init={init:g}", name, width, f"init {init:g}",
+            _sweep(name, redundant(), seeds, width=width, init=init, steps=4000), law="shared",
+        )
+        for init in (0.1, 0.4, 1.0)
+        for name in ("linear", "relu")
+        for width in (2, 4, 8, 16, 32, 64, 128, 256)
+    ]  # fmt: skip
+    return Study("width", "Fully connected two-layer networks on redundant data", "Width $m$", True, tuple(cases))
+
+
+def _data(seeds: int) -> Study:
+    kinds = {"redundant": redundant(), "both ways": BOTH_WAYS, "easy missing": missing(), "spurious": spurious()}
+    cases = [
+        Case(
+            f"{name} {kind} init={init:g}", name, position, f"init {init:g}",
+            _sweep(name, data, seeds, width=64, init=init, steps=5000),
+        )
+        for init in (0.1, 0.4)
+        for name in ("diagonal", "linear", "relu")
+        for position, (kind, data) in enumerate(kinds.items())
+    ]  # fmt: skip
+    return Study("data", "Data in which the features can be told apart", "Data", False, tuple(cases))
+
+
+def _slabs(seeds: int) -> Study:
+    settings = ((0, 1.0), (1, 1.0), (1, 1.5), (1, 2.0), (2, 2.0))
+    cases = [
+        Case(
+            f"j={half} mu_h={mu_hard:g} init={init:g}", f"init {init:g}", position, "ReLU with bias, width 64",
+            _sweep("relu", slabs(), seeds, bias=True, slabs=half, mu_hard=mu_hard, init=init, width=64,
+                   eta=0.05, steps=5000),
+        )
+        for init in (0.4, 1.6)
+        for position, (half, mu_hard) in enumerate(settings)
+    ]  # fmt: skip
+    return Study("slabs", "Slabs as the hard feature", "Slabs $j$, strength $\\mu_h$", False, tuple(cases))
+
+
+def _noise(seeds: int) -> Study:
+    common = {"samples": 64, "steps": 3000, "width": 16, "noise_extra": 0.5}
+    cases = [
+        Case(
+            f"{name} sigma={sigma:g}", name, sigma, "noise on both features",
+            _sweep(name, redundant(), seeds, **common, noise_easy=sigma, noise_hard=sigma),
+        )
+        for name in ("diagonal", "linear", "relu")
+        for sigma in (0.25, 0.5, 1.0)
+    ]  # fmt: skip
+    cases += [
+        Case(
+            f"{name} extra={extra}", name, extra, "pure-noise features",
+            _sweep(name, redundant(), seeds, **common, noise_easy=0.25, noise_hard=0.25, noise_features=extra),
+        )
+        for name in ("diagonal", "linear", "relu")
+        for extra in (2, 8, 32)
+    ]  # fmt: skip
+    return Study("noise", "Feature noise and pure-noise features", "Noise", False, tuple(cases))
+
+
+def _batches(seeds: int) -> Study:
+    cases = [
+        Case(
+            f"b={batch or 64} sigma={sigma:g}", f"noise {sigma:g}", batch or 64, "diagonal network, 64 samples",
+            _sweep("diagonal", redundant(), seeds, samples=64, noise_easy=sigma, noise_hard=sigma, batch=batch,
+                   steps=4000),
+        )
+        for sigma in (0.25, 1.0)
+        for batch in (1, 2, 4, 8, 16, 32, 0)
+    ]  # fmt: skip
+    return Study("batches", "m-SAM: mini-batches with common draws", "Mini-batch size $b$", True, tuple(cases))
+
+
+def _depths(seeds: int) -> Study:
+    cases = [
+        Case(
+            f"L={depth} init={init:g}", f"init {init:g}", depth, "diagonal network",
+            _sweep("diagonal", redundant(), seeds, depth=depth, init=init, steps=20000), law="depth",
+        )
+        for init in (0.4, 0.7)
+        for depth in (2, 3, 4, 5)
+    ]  # fmt: skip
+    return Study("depth", "Deeper diagonal networks", "Depth $L$", False, tuple(cases))

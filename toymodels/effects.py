@@ -1,0 +1,216 @@
+"""Which effect does the balancing, and where SAM hurts: maps of the advantage over GD at matched training loss."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kernels.problem import FloatArray
+from toymodels import metrics
+from toymodels.diagram import caption, network_label, nominal_sweep
+from toymodels.files import write_text
+from toymodels.plots import MapStyle, add_colour_bar, draw_map, new_figure, save_figure
+from toymodels.prediction import no_flow_reason, predict
+from toymodels.rules import UpdateRule, rule
+from toymodels.simulation import save_dataset, simulate
+from toymodels.sweep import Sweep
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+COMPARED: dict[str, UpdateRule] = {
+    "sam": rule("sam"),
+    "sam_weights": rule("sam", "weights"),
+    "sam_jacobian": rule("sam", "jacobian"),
+    "lsam": rule("lsam"),
+}
+"""SAM, its importance-weighting effect alone, its learning-rate-scaling effect alone, and last-layer SAM."""
+
+FLOW_CELLS = 48
+"""Largest side of the grid on which the flows' sign change is located."""
+
+NEGLIGIBLE = 0.005
+"""Advantages smaller than this count neither as help nor as harm: first-order errors in eta are of this size."""
+
+
+@dataclass(frozen=True)
+class EffectsMap:
+    """Advantage in hard share over GD at one training loss, for each of :data:`COMPARED`."""
+
+    sweep: Sweep
+    level: float
+    advantage: dict[str, FloatArray]
+    """``[ny, nx, seeds]`` per rule; NaN where the rule or GD misses the level."""
+    flow_advantage: dict[str, FloatArray]
+    """Coarser ``[my, mx]`` per rule, by the flows from the nominal start; its zero line is the analytic sign change."""
+    flow_axes: tuple[FloatArray, FloatArray]
+    engine: str
+    simulation_seconds: float
+
+    @classmethod
+    def simulate(
+        cls,
+        sweep: Sweep,
+        level: float,
+        engine: str = "auto",
+        precision: str | None = None,
+        threads: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> EffectsMap:
+        """Train the sweep under every compared rule and under GD."""
+        bare = replace(sweep, record_steps=(), group_accuracy=False)
+
+        def run(part: Sweep) -> xr.Dataset:
+            return simulate(part, engine=engine, precision=precision, threads=threads, progress=progress)
+
+        gd = run(bare.gd_twin())
+        seconds = float(gd.attrs["simulation_seconds"])
+        found = {}
+        for name, compared in COMPARED.items():
+            part = replace(bare, rule=compared)
+            dataset = run(part)
+            seconds += float(dataset.attrs["simulation_seconds"])
+            found[name] = metrics.advantage(dataset, gd, part, level)
+        coarse = _coarse(nominal_sweep(bare))
+        y, x = (np.asarray(axis) for axis in coarse.axes.values())
+        flows = {name: _flow_advantage(replace(coarse, rule=compared), level) for name, compared in COMPARED.items()}
+        return cls(sweep, level, found, flows, (x, y), str(gd.attrs["engine"]), seconds)
+
+    def figure(self) -> Figure:
+        """Four panels on one colour scale; the flows' sign change as a black line."""
+        (y_name, y), (x_name, x) = ((name, np.asarray(axis)) for name, axis in self.sweep.axes.items())
+        means = {name: _seed_mean(values) for name, values in self.advantage.items()}
+        reach = max((float(np.nanmax(np.abs(m))) for m in means.values() if np.isfinite(m).any()), default=0.0)
+        style = MapStyle(
+            "Hard share minus GD's at matched loss", "RdBu", centre=0.0, limits=(-reach, reach), linear_below=0.05
+        )
+        figure = new_figure(8.2, 7.0)
+        axes = figure.subplots(2, 2, sharex=True, sharey=True)
+        for ax, (name, values) in zip(axes.flat, means.items(), strict=True):
+            mapped = draw_map(ax, (x_name, x), (y_name, y), values, style)
+            field = np.ma.masked_invalid(self.flow_advantage[name])
+            # Jumps of the share would bend the interpolated line; on this scale both sides of zero weigh alike.
+            field = np.arcsinh(field / NEGLIGIBLE)
+            if (field > 0).any() and (field < 0).any():
+                ax.contour(*self.flow_axes, field, levels=[0.0], colors="black", linewidths=1.5)
+            ax.set_title(COMPARED[name].label, fontsize=10)
+        for ax in axes[0]:
+            ax.set_xlabel("")
+        for ax in axes[:, 1]:
+            ax.set_ylabel("")
+        add_colour_bar(figure, mapped, axes, style)
+        head = f"{network_label(self.sweep)}, {self.sweep.data.kind} data: which effect balances?"
+        figure.suptitle(
+            f"{head}\n" + caption(self.sweep, self.level) + "; black: sign change by the flows; grey: no value",
+            fontsize=9,
+        )
+        return figure
+
+    def summary(self, wall_seconds: float) -> dict[str, Any]:
+        """What ``summary.json`` holds."""
+        rules = {}
+        for name, values in self.advantage.items():
+            valid = values[np.isfinite(values)]
+            mean = _seed_mean(values)
+            rules[name] = {
+                "label": COMPARED[name].label,
+                "largest": float(valid.max()) if valid.size else None,
+                "smallest": float(valid.min()) if valid.size else None,
+                "share_of_cells_helped": float((mean > NEGLIGIBLE).mean()),
+                "share_of_cells_hurt": float((mean < -NEGLIGIBLE).mean()),
+                "largest_seed_deviation": _largest_seed_deviation(values),
+            }
+        difference = np.abs(_seed_mean(self.advantage["sam"]) - _seed_mean(self.advantage["sam_jacobian"]))
+        return {
+            "config": self.sweep.config(),
+            "level": self.level,
+            "engine": self.engine,
+            "rules": rules,
+            "largest_weights_only": float(np.nanmax(np.abs(_seed_mean(self.advantage["sam_weights"])))),
+            "largest_sam_minus_jacobian_only": float(np.nanmax(difference)),
+            "negligible_below": NEGLIGIBLE,
+            "theory_note": no_flow_reason(self.sweep),
+            "simulation_seconds": self.simulation_seconds,
+            "wall_seconds": wall_seconds,
+        }
+
+    def table(self) -> str:
+        """The short table that the command line prints."""
+        summary = self.summary(0.0)
+        lines = [f"advantage over GD in hard share at training loss {self.level:g} ({self.sweep.data.kind} data)"]
+        for row in summary["rules"].values():
+            lines.append(
+                f"{row['label']:<20} from {row['smallest']:+.3f} to {row['largest']:+.3f}; "
+                f"helps in {row['share_of_cells_helped']:.0%} of cells, hurts in {row['share_of_cells_hurt']:.0%}"
+            )
+        lines.append(
+            f"largest |weights only| {summary['largest_weights_only']:.4f}, "
+            f"largest |SAM - Jacobian only| {summary['largest_sam_minus_jacobian_only']:.4f}"
+        )
+        return "\n".join(lines)
+
+    def dataset(self) -> xr.Dataset:
+        """Everything, labelled."""
+        import xarray as xr
+
+        stacked = np.stack(list(self.advantage.values()))
+        flows = np.stack(list(self.flow_advantage.values()))
+        y_name, x_name = self.sweep.axes
+        return xr.Dataset(
+            {
+                "advantage": (("rule", *self.sweep.dims), stacked),
+                "flow_advantage": (("rule", f"flow_{y_name}", f"flow_{x_name}"), flows),
+            },
+            coords={
+                "rule": list(self.advantage),
+                "seed": list(self.sweep.seed_list),
+                **{name: np.asarray(axis) for name, axis in self.sweep.axes.items()},
+                f"flow_{x_name}": self.flow_axes[0],
+                f"flow_{y_name}": self.flow_axes[1],
+            },
+            attrs={"config": json.dumps(self.sweep.config()), "level": self.level, "engine": self.engine},
+        )
+
+    def write(self, directory: Path, started: float) -> list[Path]:
+        """Write figure, data and summary; returns the paths."""
+        paths = save_figure(self.figure(), directory / "effects")
+        save_dataset(self.dataset(), directory / "effects.nc")
+        summary = json.dumps(self.summary(time.perf_counter() - started), indent=2)
+        write_text(directory / "summary.json", summary + "\n")
+        return [*paths, directory / "effects.nc", directory / "summary.json"]
+
+
+def _flow_advantage(sweep: Sweep, level: float) -> FloatArray:
+    """``[my, mx]`` hard share of the flow minus GD's."""
+    share = predict(sweep, level).share.reshape(sweep.shape)
+    gd = sweep.gd_twin()
+    advantage = share - predict(gd, level).share.reshape(gd.shape)
+    # At rho = 0 every rule is GD and the difference is rounding, whose sign means nothing.
+    return np.where(sweep.column("rho").reshape(sweep.shape) == 0, np.nan, advantage)[..., 0]
+
+
+def _coarse(sweep: Sweep) -> Sweep:
+    """The sweep with every axis thinned to at most :data:`FLOW_CELLS` values, both ends kept."""
+    thinned = {}
+    for name, axis in sweep.axes.items():
+        values = np.asarray(axis)
+        thinned[name] = values[np.unique(np.linspace(0, len(values) - 1, min(len(values), FLOW_CELLS)).astype(int))]
+    return replace(sweep, axes=thinned)
+
+
+def _seed_mean(values: FloatArray) -> FloatArray:
+    """Mean over seeds; NaN unless every seed has a value, so that a map never averages over the survivors."""
+    return values.mean(axis=-1)
+
+
+def _largest_seed_deviation(values: FloatArray) -> float | None:
+    if values.shape[-1] < 2 or not np.isfinite(values).all(axis=-1).any():
+        return None
+    return float(np.nanmax(values.std(axis=-1, ddof=1)))
