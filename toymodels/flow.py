@@ -7,6 +7,7 @@ of features. :class:`LayerSystem` is the general one: both layers of every featu
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,9 @@ RTOL = 1e-7
 
 MAX_STEPS = 500
 """Steps of a general flow; ordinary ones take 20 to 100."""
+
+MAX_TRAJECTORY_STEPS = 3000
+"""The same for trajectories, whose tolerance is tighter."""
 
 _LARGEST_LOG_GAIN = 100.0
 """Trial steps may overshoot far beyond any loss level; weights are capped there so that nothing overflows."""
@@ -51,17 +55,21 @@ class FlowProblem:
 
     def take(self, runs: np.ndarray) -> FlowProblem:
         """The problem restricted to some runs."""
-        columns = {name: getattr(self, name)[..., runs] for name in _PER_RUN}
+        columns: dict[str, Any] = {name: getattr(self, name)[..., runs] for name in _PER_RUN}
         return replace(self, **columns)
 
     def joined(self, other: FlowProblem) -> FlowProblem:
         """The runs of both problems, which have the same signs, rule and levels."""
-        columns = {name: np.concatenate([getattr(self, name), getattr(other, name)], axis=-1) for name in _PER_RUN}
+        columns: dict[str, Any] = {
+            name: np.concatenate([getattr(self, name), getattr(other, name)], axis=-1) for name in _PER_RUN
+        }
         return replace(self, **columns)
 
     def towards(self, other: FlowProblem, share: FloatArray) -> FlowProblem:
         """The problem a ``share`` ``[B]`` of the way to ``other``, which has the same signs, rule and levels."""
-        columns = {name: (1 - share) * getattr(self, name) + share * getattr(other, name) for name in _PER_RUN}
+        columns: dict[str, Any] = {
+            name: (1 - share) * getattr(self, name) + share * getattr(other, name) for name in _PER_RUN
+        }
         return replace(self, **columns)
 
 
@@ -100,10 +108,18 @@ def solve(problem: FlowProblem, rtol: float = RTOL) -> FlowResult:
 
 
 def trajectories(problem: FlowProblem, times: FloatArray, rtol: float = RTOL) -> tuple[FloatArray, FloatArray]:
-    """(v, w), each ``[T, K, B]``, of the flows at increasing ``times``; NaN from a collapse on."""
+    """(v, w), each ``[T, K, B]``, of the flows at increasing ``times``; NaN from a collapse or a standstill on."""
     system = LayerSystem.of(problem, stop_at_levels=False)
     start = np.concatenate([problem.v, problem.w])
-    found = integrate(system, start, float(times[-1]), rtol=rtol, atol=rtol * 1e-3, sample_x=np.asarray(times, float))
+    found = integrate(
+        system,
+        start,
+        float(times[-1]),
+        rtol=rtol,
+        atol=rtol * 1e-3,
+        sample_x=np.asarray(times, float),
+        max_steps=MAX_TRAJECTORY_STEPS,
+    )
     assert found.samples is not None
     features = len(problem.mu)
     return found.samples[:, :features], found.samples[:, features:]
@@ -291,10 +307,14 @@ class LayerSystem:
     def events(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """Loss levels and the collapse."""
         features = len(self.mu)
-        u = y[:features] * y[features:]
+        v, w = y[:features], y[features:]
+        u = v * w
         margins = np.stack(self.margins(list(u)))
         loss = (self.weights * (np.maximum(-margins, 0) + np.log1p(exp(-np.abs(margins))))).sum(0)
-        collapse = np.abs(u).max(0) / self.collapse_threshold - 1
+        # A small start that grows is not lost: below the threshold every coefficient must also be shrinking.
+        slope = self.rates(x, y)
+        growth = (np.sign(u) * (slope[:features] * w + v * slope[features:])).max(0)
+        collapse = np.maximum(np.abs(u).max(0) / self.collapse_threshold - 1, growth)
         return np.concatenate([loss - self.levels[:, None], collapse[None]])
 
     def finished(self, y: FloatArray, happened: np.ndarray) -> np.ndarray:
@@ -322,17 +342,37 @@ def collapse_boundary_scale(mu_easy: FloatArray, mu_hard: FloatArray, z: FloatAr
 
     Integrates dN/dz down from the saddle (z = +infinity, N = rho mu_h), where the first-order expansion
     N = mu_h + B e^(-2z), B = mu_e (mu_e - mu_h) / (mu_h + 2 mu_e (mu_e - mu_h) / mu_h) is exact to O(e^(-4z)); the
-    boundary attracts nearby curves in this direction, so errors shrink on the way.
+    boundary attracts nearby curves in this direction, so errors shrink on the way. Nearly equal strengths make it
+    stiff; there it is the slow curve dN/dtau = 0 with its first correction.
 
     Args:
         mu_easy, mu_hard, z: arrays of one shape ``[B]``, mu_easy >= mu_hard > 0.
     """
-    gap = np.maximum(mu_easy - mu_hard, 1e-9 * mu_easy)
+    near = mu_easy - mu_hard < _NEARLY_EQUAL * mu_easy
+    scale = np.empty_like(z)
+    scale[near] = _nearly_equal_boundary_scale(mu_easy[near], mu_hard[near], z[near])
+    mu_easy, mu_hard, z = mu_easy[~near], mu_hard[~near], z[~near]
+    gap = mu_easy - mu_hard
     coefficient = mu_easy * gap / (mu_hard + 2 * mu_easy * gap / mu_hard)
-    z_start = np.maximum(z, 0.0) + np.log(np.maximum(mu_easy / mu_hard, 1.0)) + 9.0
-    system = _BoundarySystem(mu_easy, mu_easy - gap, z_start)
+    z_start = np.maximum(z, 0.0) + np.log(mu_easy / mu_hard) + 9.0
     start = (mu_hard + coefficient * np.exp(-2 * z_start))[None]
-    return integrate(system, start, z_start - z, rtol=1e-8, atol=1e-12).y[0]
+    system = _BoundarySystem(mu_easy, mu_hard, z_start)
+    scale[~near] = integrate(system, start, z_start - z, rtol=1e-8, atol=1e-12).y[0]
+    return scale
+
+
+_NEARLY_EQUAL = 3e-3
+
+
+def _nearly_equal_boundary_scale(mu_easy: FloatArray, mu_hard: FloatArray, z: FloatArray) -> FloatArray:
+    """C10 for strengths that differ by a small share e: N = B/A - 2 (c s gap mu_e mu_h)^2 / (A^3 B) + O(e^3).
+
+    Here dN/dtau = N A - B, A = mu_e c^2 + mu_h s^2, B = mu_e^2 c^2 + mu_h^2 s^2.
+    """
+    cos2 = sigmoid(-2 * z)
+    sin2 = 1 - cos2
+    a, b = mu_easy * cos2 + mu_hard * sin2, mu_easy**2 * cos2 + mu_hard**2 * sin2
+    return b / a - 2 * cos2 * sin2 * ((mu_easy - mu_hard) * mu_easy * mu_hard) ** 2 / (a**3 * b)
 
 
 def collapse_boundary_rho(mu_easy: FloatArray, mu_hard: FloatArray, easy: FloatArray, hard: FloatArray) -> FloatArray:

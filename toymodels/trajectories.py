@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from toymodels.command_line import DATA_NAMES, add_parameter_options, given_parameters, run_command
 
-DEFAULTS = {"rho": 0.5, "eta": 0.01, "steps": 2000, "jitter": 0.05}
+DEFAULTS = {"rho": 0.5, "eta": 0.01, "steps": 2000}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernels.problem import FloatArray, TrainingProblem
+from kernels.problem import FloatArray
 from toymodels import theory
 from toymodels.data import FeatureData
 from toymodels.files import write_text
 from toymodels.flow import FlowProblem, LayerSystem, trajectories
 from toymodels.prediction import flow_problem, no_flow_reason
 from toymodels.rules import UpdateRule, rule
-from toymodels.simulation import save_dataset
+from toymodels.simulation import save_dataset, simulate_layers
 from toymodels.sweep import Sweep
 from toymodels.theory.elementary import sigmoid
 
@@ -144,7 +144,7 @@ class TrajectoryStudy:
         Raises:
             ValueError: where the reduced flows do not describe the configuration (noise, decay, momentum, ...).
         """
-        from toymodels.closed_form_checks import closed_form_deviations, turning_point_ratio
+        from toymodels.closed_form_checks import closed_form_checks, turning_point_ratio
 
         sweep = Sweep(data=data, values=values, seeds=seeds)
         reason = no_flow_reason(sweep)
@@ -158,7 +158,8 @@ class TrajectoryStudy:
             if progress is not None:
                 progress(i + 1, len(STUDIED) + 1)
         sam = found["sam"].problem
-        deviations = closed_form_deviations(sam, float(marks[-1] * eta), engine)
+        checks = closed_form_checks(sam, float(marks[-1] * eta), engine)
+        deviations = {claim: float(check.deviation.max()) for claim, check in checks.items()}
         turning = turning_point_ratio(sam.take(np.array([0])), eta / TURN_SPLIT, steps * TURN_SPLIT, engine)
         if progress is not None:
             progress(len(STUDIED) + 1, len(STUDIED) + 1)
@@ -255,37 +256,3 @@ def _study(sweep: Sweep, marks: np.ndarray, eta: float, engine: str) -> RuleStud
     return RuleStudy(
         sweep.rule, problem, used, observe(problem, *layers), observe(problem, *halved), observe(problem, *flow)
     )
-
-
-def simulate_layers(
-    problem: FlowProblem, marks: np.ndarray, eta: float, engine: str
-) -> tuple[str, FloatArray, FloatArray]:
-    """The discrete training that the flow is the limit of, in float64, at steps ``marks``.
-
-    Returns:
-        Name of the engine, v and w, each ``[T, K, B]``.
-    """
-    from kernels.engine import train
-
-    result = train(
-        TrainingProblem(
-            features=problem.signs[None],
-            labels=np.ones((1, len(problem.signs))),
-            sample_weights=problem.weights.T,
-            feature_scale=problem.mu.T,
-            initial_layers=(problem.w.T, problem.v.T),
-            eta=eta,
-            rho=problem.rho,
-            perturb=problem.rule.perturb,
-            norm=problem.rule.norm,
-            effect=problem.rule.effect,
-            steps=int(marks[-1]),
-            record_steps=marks,
-            record_layers=True,
-        ),
-        engine=engine,
-        precision="float64",
-    )
-    assert result.records.layers is not None
-    w, v = (layer.transpose(1, 2, 0) for layer in result.records.layers)
-    return result.engine, v, w

@@ -1,0 +1,246 @@
+"""Flows and closed forms against simulation over random configurations: deviation over predicted error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kernels.problem import FloatArray, require_whole
+from toymodels.closed_form_checks import ROUNDING, closed_form_checks
+from toymodels.data import data_kind
+from toymodels.flow import FlowProblem, trajectories
+from toymodels.plots import new_figure
+from toymodels.rules import UpdateRule, rule
+from toymodels.simulation import simulate_layers
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ETA = 0.01
+TIME = 12.0
+MOMENTS = 49
+
+SMALLEST_COEFFICIENT = 2e-3
+"""Runs are compared until a coefficient falls below this: near zero the perturbation's direction flips from step to
+step and the discrete training no longer follows the flow (C20 holds away from collapse)."""
+
+SMALLEST_GRADIENT = 2e-2
+"""... or until the gradient norm falls below this: near a minimum with positive loss the direction flips likewise."""
+
+DATA = ("redundant", "spurious", "missing", "uneven", "label_noise")
+
+RULES: tuple[UpdateRule, ...] = (
+    rule("gd"),
+    rule("sam"),
+    rule("lsam"),
+    rule("fsam"),
+    rule("usam"),
+    rule("linf_sam"),
+    rule("sam", "weights"),
+    rule("sam", "jacobian"),
+)
+
+RANGES = {
+    "mu_easy": (0.5, 3.0),
+    "ratio": (0.1, 1.0),
+    "easy": (0.15, 1.0),
+    "hard": (0.15, 1.0),
+    "imbalance": (-0.5, 0.5),
+    "rho": (0.0, 0.6),
+    "p": (0.6, 0.99),
+    "q": (0.05, 0.6),
+    "spread": (0.0, 0.9),
+    "flip": (0.02, 0.3),
+}
+"""What the hypercube spans; ``easy`` and ``hard`` are the initial weights of the two features."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One check on B configurations."""
+
+    name: str
+    claim: str
+    deviation: FloatArray
+    predicted_error: FloatArray
+    configurations: list[dict[str, float]]
+
+    @property
+    def ratio(self) -> FloatArray:
+        """``[B]`` deviation over predicted error."""
+        return self.deviation / self.predicted_error
+
+    @property
+    def worst_ratio(self) -> float:
+        """The largest."""
+        return float(self.ratio.max())
+
+    @property
+    def worst_configuration(self) -> dict[str, float]:
+        """Where it is."""
+        return self.configurations[int(self.ratio.argmax())]
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-ready."""
+        worst = int(self.ratio.argmax())
+        return {
+            "check": self.name,
+            "claim": self.claim,
+            "configurations": len(self.ratio),
+            "median_ratio": float(np.median(self.ratio)),
+            "worst_ratio": self.worst_ratio,
+            "worst_deviation": float(self.deviation[worst]),
+            "worst_predicted_error": float(self.predicted_error[worst]),
+            "worst_configuration": self.worst_configuration,
+        }
+
+
+def run_validation(
+    configurations: int = 480, seed: int = 0, engine: str = "auto", progress: Callable[[int, int], None] | None = None
+) -> list[Result]:
+    """Run every check.
+
+    Args:
+        configurations: how many points of the hypercube, spread over all pairs of data kind and rule; the closed forms
+            are checked on as many as one pair gets, times eight. seed: of the hypercube. engine: as in :func:`kernels.train`.
+
+    Raises:
+        ValueError: for fewer configurations than pairs of data kind and rule.
+    """
+    pairs = [(data, studied) for studied in RULES for data in DATA]
+    require_whole("configurations", configurations, least=len(pairs))
+    require_whole("seed", seed, least=0)
+    each = -(-configurations // len(pairs))
+    results = []
+    for i, (data, studied) in enumerate(pairs):
+        points = hypercube(each, [seed, i])
+        results.append(_against_flow(data, studied, points, engine))
+        if progress is not None:
+            progress(i + 1, len(pairs) + 1)
+    points = hypercube(8 * each, [seed, len(pairs)])
+    points["imbalance"][:] = 0.0
+    problem = _problem("redundant", rule("sam"), points)
+    for claim, check in closed_form_checks(problem, TIME, engine).items():
+        # C9 and C16 keep only the starts above their threshold, so their configurations are fewer.
+        kept = _rows(points) if len(check.deviation) == len(points["rho"]) else [{}] * len(check.deviation)
+        results.append(Result("closed form", claim, check.deviation, check.predicted_error, kept))
+    if progress is not None:
+        progress(len(pairs) + 1, len(pairs) + 1)
+    return results
+
+
+def hypercube(count: int, seed: Sequence[int]) -> dict[str, FloatArray]:
+    """A Latin hypercube over :data:`RANGES`: name -> ``[count]``."""
+    from scipy.stats import qmc
+
+    unit = qmc.LatinHypercube(len(RANGES), rng=np.random.default_rng(list(seed))).random(count)
+    return {name: low + (high - low) * unit[:, i] for i, (name, (low, high)) in enumerate(RANGES.items())}
+
+
+def _problem(data: str, studied: UpdateRule, points: dict[str, FloatArray]) -> FlowProblem:
+    kind = data_kind(data)
+    tables = [
+        kind.atoms(**{name: row[name] for name in kind.parameters})  # type: ignore[arg-type]
+        for row in _rows(points)
+    ]
+    mu = np.stack([points["mu_easy"], points["mu_easy"] * points["ratio"]])
+    start, tilt = np.stack([points["easy"], points["hard"]]), np.exp(points["imbalance"])
+    rho = points["rho"] if studied.name != "gd" else np.zeros_like(points["rho"])
+    return FlowProblem(
+        mu=mu,
+        signs=tables[0].signs,
+        weights=np.stack([table.weights for table in tables], axis=1),
+        v=start * tilt,
+        w=start / tilt,
+        rho=rho,
+        rule=studied,
+        time=np.full(len(rho), TIME),
+        levels=(),
+    )
+
+
+def _against_flow(data: str, studied: UpdateRule, points: dict[str, FloatArray], engine: str) -> Result:
+    parts = []
+    if data == "uneven":
+        # The spread is part of the signs, which one problem shares: one problem per configuration.
+        for b in range(len(points["rho"])):
+            parts.append(_problem(data, studied, {name: column[b : b + 1] for name, column in points.items()}))
+    else:
+        parts.append(_problem(data, studied, points))
+    deviations, errors = zip(*(_flow_deviation(part, engine) for part in parts), strict=True)
+    return Result(f"flow, {studied.label}", data, np.concatenate(deviations), np.concatenate(errors), _rows(points))
+
+
+def _flow_deviation(problem: FlowProblem, engine: str) -> tuple[FloatArray, FloatArray]:
+    """``[B]`` largest |u(simulation) - u(flow)| and its first-order prediction, up to where C20 ends."""
+    marks = np.unique(np.rint(np.linspace(0, TIME / ETA, MOMENTS)).astype(int))
+    _, v, w = simulate_layers(problem, marks, ETA, engine)
+    _, half_v, half_w = simulate_layers(problem, marks * 2, ETA / 2, engine)
+    flow_v, flow_w = trajectories(problem, marks * ETA, rtol=1e-9)
+    u, half, flow = v * w, half_v * half_w, flow_v * flow_w
+    regular = (np.abs(flow).min(axis=1) > SMALLEST_COEFFICIENT) & (
+        _gradient_norm(problem, flow_v, flow_w) > SMALLEST_GRADIENT
+    )
+    # From the first irregular moment on nothing is compared, even if the run recovers later.
+    regular = np.logical_and.accumulate(regular, axis=0)[:, None, :]
+    deviation = np.where(regular, np.abs(u - flow), 0.0).max(axis=(0, 1))
+    error = 2 * np.where(regular, np.abs(u - half), 0.0).max(axis=(0, 1)) + ROUNDING
+    return deviation, error
+
+
+def _gradient_norm(problem: FlowProblem, v: FloatArray, w: FloatArray) -> FloatArray:
+    """``[T, B]`` norm of the training gradient."""
+    from toymodels import theory
+    from toymodels.flow import LayerSystem
+
+    norms = []
+    system = LayerSystem.of(replace(problem))
+    for v_t, w_t in zip(v, w, strict=True):
+        drives = system.drives(system.margins(list(v_t * w_t)))
+        norms.append(theory.gradient_norm(drives, list(v_t), list(w_t)))
+    return np.stack(norms)
+
+
+def _rows(points: dict[str, FloatArray]) -> list[dict[str, float]]:
+    return [dict(zip(points, map(float, row), strict=True)) for row in zip(*points.values(), strict=True)]
+
+
+def table(results: Sequence[Result], limit: float) -> str:
+    """One line per check, the worst last."""
+    lines = [f"{'check':<28}{'data or claim':<16}{'runs':>6}{'median':>9}{'worst':>9}   deviation / predicted error"]
+    for result in sorted(results, key=lambda r: r.worst_ratio):
+        mark = "  <-- above the limit" if result.worst_ratio > limit else ""
+        lines.append(
+            f"{result.name:<28}{result.claim:<16}{len(result.ratio):>6}{np.median(result.ratio):>9.2f}"
+            f"{result.worst_ratio:>9.2f}{mark}"
+        )
+    worst = max(results, key=lambda r: r.worst_ratio)
+    where = ", ".join(f"{name} {value:.3g}" for name, value in worst.worst_configuration.items())
+    total = sum(len(result.ratio) for result in results)
+    lines.append(f"{total} comparisons, worst {worst.worst_ratio:.2f} ({worst.name}, {worst.claim}: {where})")
+    return "\n".join(lines)
+
+
+def validation_figure(results: Sequence[Result], limit: float) -> Figure:
+    """Every configuration as a dot: deviation against predicted error, on logarithmic axes."""
+    figure = new_figure(5.6, 4.8)
+    ax = figure.add_subplot()
+    for label, chosen, colour in (
+        ("flows", [r for r in results if r.name != "closed form"], "#3a86c8"),
+        ("closed forms (extrapolated)", [r for r in results if r.name == "closed form"], "#e69f00"),
+    ):
+        x = np.concatenate([r.predicted_error for r in chosen])
+        y = np.maximum(np.concatenate([r.deviation for r in chosen]), 1e-13)
+        ax.plot(x, y, "o", markersize=2.6, alpha=0.6, color=colour, label=label, markeredgewidth=0)
+    span = np.array(ax.get_xlim()) if ax.get_xscale() == "log" else np.array([1e-9, 1.0])
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.plot(span, span, color="black", linewidth=1, label="deviation = predicted error")
+    ax.plot(span, limit * span, color="black", linewidth=1, linestyle=":", label=f"{limit:g} x predicted error")
+    ax.set_xlabel("Predicted error of the simulation")
+    ax.set_ylabel("Deviation between simulation and theory")
+    ax.legend(fontsize=8, frameon=False)
+    return figure
