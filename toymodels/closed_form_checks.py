@@ -114,7 +114,7 @@ def _single_feature(problem: FlowProblem, marks: np.ndarray, eta: float, engine:
 
 
 def _linf(problem: FlowProblem, marks: np.ndarray, eta: float, engine: str) -> Check:
-    """Both features against C16; the easy one gives tau = ln((a_e - rho) / (a_e(0) - rho)) / mu_e, the hard one is held."""
+    """The hard feature against C16, with tau from the easy one: ln((a_e - rho) / (a_e(0) - rho)) / mu_e."""
     found = _Extrapolated.of(problem, marks, eta, engine)
     a, rho, mu, start = found.weights, problem.rho, problem.mu, problem.v
     tau = np.log((a[:, 0] - rho) / (start[0] - rho)) / mu[0]

@@ -34,7 +34,7 @@ class FlowProblem:
     """B flows of the depth-2 diagonal network with K features on N atoms.
 
     Args:
-        mu: ``[K, B]`` strengths. signs: ``[N, K]`` s_nk. weights: ``[N, B]`` pi_n.
+        mu: ``[K, B]`` strengths. signs: ``[N, K]`` s_nk, or ``[N, K, B]``. weights: ``[N, B]`` pi_n.
         v, w: ``[K, B]`` last and first layer at time 0.
         rho: ``[B]``. rule: the update rule.
         time: ``[B]`` end, in units of 1/(loss), equal to eta * steps.
@@ -53,27 +53,32 @@ class FlowProblem:
     levels: tuple[float, ...]
     collapse_threshold: float = 1e-2
 
+    def __post_init__(self) -> None:
+        if self.signs.ndim == 2:
+            spread = np.broadcast_to(self.signs[:, :, None], (*self.signs.shape, self.mu.shape[1]))
+            object.__setattr__(self, "signs", spread)
+
     def take(self, runs: np.ndarray) -> FlowProblem:
         """The problem restricted to some runs."""
         columns: dict[str, Any] = {name: getattr(self, name)[..., runs] for name in _PER_RUN}
         return replace(self, **columns)
 
     def joined(self, other: FlowProblem) -> FlowProblem:
-        """The runs of both problems, which have the same signs, rule and levels."""
+        """The runs of both problems, which have the same rule and levels."""
         columns: dict[str, Any] = {
             name: np.concatenate([getattr(self, name), getattr(other, name)], axis=-1) for name in _PER_RUN
         }
         return replace(self, **columns)
 
     def towards(self, other: FlowProblem, share: FloatArray) -> FlowProblem:
-        """The problem a ``share`` ``[B]`` of the way to ``other``, which has the same signs, rule and levels."""
+        """The problem a ``share`` ``[B]`` of the way to ``other``, which has the same rule and levels."""
         columns: dict[str, Any] = {
             name: (1 - share) * getattr(self, name) + share * getattr(other, name) for name in _PER_RUN
         }
         return replace(self, **columns)
 
 
-_PER_RUN = ("mu", "weights", "v", "w", "rho", "time")
+_PER_RUN = ("mu", "signs", "weights", "v", "w", "rho", "time")
 
 
 @dataclass(frozen=True)
@@ -251,7 +256,7 @@ class LayerSystem:
         """The system restricted to some runs."""
         return LayerSystem(
             self.mu[:, rows],
-            self.signs,
+            self.signs[:, :, rows],
             self.weights[:, rows],
             self.rho[rows],
             self.rule,

@@ -71,7 +71,7 @@ def no_flow_reason(sweep: Sweep) -> str | None:
 
 
 def flow_problem(sweep: Sweep, rows: np.ndarray, levels: tuple[float, ...]) -> FlowProblem:
-    """The flow of runs ``rows``, all of one table of signs: the diagonal network, C18's rescaled twin for ReLU."""
+    """The flow of runs ``rows``: of the diagonal network itself, of C18's rescaled twin for ReLU."""
 
     def column(name: str) -> FloatArray:
         return sweep.column(name)[rows]
@@ -92,7 +92,8 @@ def flow_problem(sweep: Sweep, rows: np.ndarray, levels: tuple[float, ...]) -> F
             # A mirrored pair holds each weight twice, so the twin of the same norm starts lower by sqrt(2) (C17).
             scale = scale / np.sqrt(2.0)
         v = w = np.stack([scale, scale])
-    return FlowProblem(mu, tables[0].signs, weights, v, w, rho, sweep.rule, time, levels, sweep.collapse_threshold)
+    signs = np.stack([table.signs for table in tables], axis=2)[:, :, run_row]
+    return FlowProblem(mu, signs, weights, v, w, rho, sweep.rule, time, levels, sweep.collapse_threshold)
 
 
 def predict(sweep: Sweep, level: float, rows: np.ndarray | None = None) -> Prediction:

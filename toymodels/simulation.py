@@ -336,7 +336,7 @@ def simulate_layers(
 
     result = train(
         TrainingProblem(
-            features=problem.signs[None],
+            features=problem.signs.transpose(2, 0, 1),
             labels=np.ones((1, len(problem.signs))),
             sample_weights=problem.weights.T,
             feature_scale=problem.mu.T,

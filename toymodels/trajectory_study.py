@@ -65,7 +65,8 @@ def observe(problem: FlowProblem, v: FloatArray, w: FloatArray) -> Observables:
     system = LayerSystem.of(problem)
     v, w = np.moveaxis(v, 0, -1), np.moveaxis(w, 0, -1)
     rho = np.broadcast_to(system.rho[:, None], v.shape[1:])
-    wide = replace(system, mu=system.mu[..., None], weights=system.weights[..., None], rho=rho)
+    mu, signs, weights = (array[..., None] for array in (system.mu, system.signs, system.weights))
+    wide = replace(system, mu=mu, signs=signs, weights=weights, rho=rho)
     u = v * w
     margins = wide.margins(list(u))
     drives = wide.drives(margins)
