@@ -9,6 +9,10 @@ the gradient of ``sum_n pi_n loss(m_n)`` with margins ``m_n = y_n f(x_n)``. Shap
 
     B runs, S samples, d features, m hidden neurons, L layers of a diagonal network, R record steps, K loss levels.
 
+Arrays that are already float64 are not copied: leave them alone while a problem uses them. What a run that overflows
+between opposite infinities does (-inf or NaN, and with it the step at which it stops) depends on whether the machine
+fuses multiply and add.
+
 This module knows nothing of features, phases or figures; it only says what a training is and what comes out.
 """
 
@@ -65,7 +69,8 @@ class TrainingProblem:
         eta: learning rate, a number or ``[B]``, >= 0.
         rho: perturbation radius, a number or ``[B]``, >= 0. ``rho = 0`` is gradient descent.
         perturb: which layers the perturbation moves *and* which gradient enters its norm.
-        norm: ``"l2"``: rho g/||g||_2; ``"linf"``: rho sign(g); ``"none"``: rho g. A zero gradient perturbs nothing.
+        norm: ``"l2"``: rho g/||g||_2; ``"linf"``: rho sign(g); ``"none"``: rho g. A zero gradient perturbs nothing; so
+            does one whose square underflows (entries below about 1e-154 in float64).
         effect: which part of the gradient -sum_n pi_n lambda_n y_n J_n is taken at the phantom point:
             ``"full"`` both, ``"weights"`` the example weights lambda only, ``"jacobian"`` the Jacobian J only.
         weight_decay, momentum: numbers or ``[B]``, >= 0 (momentum < 1), as in ``torch.optim.SGD`` around SAM: the
@@ -152,9 +157,10 @@ class TrainingProblem:
         weights = _shaped("sample_weights", weights, (samples,))
         if (weights < 0).any():
             raise ValueError(f"sample_weights contains {weights.min():g}; allowed: >= 0")
-        worst = np.abs(weights.sum(axis=1) - 1).max()
-        if worst > 1e-6:
-            raise ValueError(f"sample_weights: a row sums to 1 {worst:+.3g}; allowed: every row sums to 1")
+        totals = weights.sum(axis=1)
+        worst = totals[np.abs(totals - 1).argmax()]
+        if abs(worst - 1) > 1e-6:
+            raise ValueError(f"sample_weights: a row sums to {worst:.9g}; allowed: every row sums to 1")
         scale = np.ones((1, dimension)) if self.feature_scale is None else self.feature_scale
         scale = _shaped("feature_scale", scale, (dimension,))
 
@@ -179,14 +185,15 @@ class TrainingProblem:
             raise ValueError("the problem has no runs; at least one is needed")
 
         require_whole("steps", self.steps, least=0)
-        record = np.asarray(self.record_steps, dtype=np.int64).reshape(-1)
+        record = _whole_numbers("record_steps", self.record_steps)
         if record.size and (record[0] < 0 or record[-1] > self.steps or (np.diff(record) <= 0).any()):
             raise ValueError(f"record_steps={record.tolist()}; allowed: increasing steps in 0..{self.steps}")
         levels = _finite("loss_levels", self.loss_levels).reshape(-1)
         if (levels <= 0).any():
             raise ValueError(f"loss_levels contains {levels.min():g}; allowed: > 0")
-        if not self.collapse_threshold >= 0:
-            raise ValueError(f"collapse_threshold={self.collapse_threshold!r}; allowed: >= 0")
+        threshold = self.collapse_threshold
+        if not isinstance(threshold, (int, float, np.number)) or not threshold >= 0:
+            raise ValueError(f"collapse_threshold={threshold!r}; allowed: a number >= 0")
 
         checked: dict[str, Any] = {
             "features": features,
@@ -338,13 +345,23 @@ def require_whole(name: str, value: Any, least: int) -> None:
         raise ValueError(f"{name}={value!r}; allowed: a whole number >= {least}")
 
 
+def _whole_numbers(name: str, value: Any) -> NDArray[np.int64]:
+    array = np.asarray(value).reshape(-1)
+    if array.size and not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"{name}={value!r}; allowed: whole numbers")
+    return array.astype(np.int64)
+
+
 def _whole_seeds(value: Any) -> NDArray[np.uint64]:
-    array = np.asarray(value)
-    if array.ndim > 1 or not np.issubdtype(array.dtype, np.integer):
+    # Through Python's integers: NumPy would make floats of a list that mixes large and small ones.
+    array = np.asarray(value, dtype=object)
+    seeds = array.reshape(-1).tolist()
+    if array.ndim > 1 or not all(isinstance(s, (int, np.integer)) and not isinstance(s, bool) for s in seeds):
         raise ValueError(f"batch_seed={value!r}; allowed: a whole number or one per run, [B]")
-    if (array < 0).any():
-        raise ValueError(f"batch_seed contains {array.min()}; allowed: 0 to 2^64 - 1")
-    return array.astype(np.uint64).reshape(-1)
+    for seed in seeds:
+        if not 0 <= seed < 2**64:
+            raise ValueError(f"batch_seed contains {seed}; allowed: 0 to 2^64 - 1")
+    return np.array(seeds, dtype=np.uint64)
 
 
 def _finite(name: str, value: Any, ndim: int | None = None) -> FloatArray:

@@ -58,9 +58,14 @@ class FilterRun:
 
     @property
     def worst_ratio(self) -> float:
-        """Largest deviation from the parabola over the first-order error estimate."""
+        """Largest deviation from a parabola over the largest first-order error of its dots.
+
+        Per parabola, since the error changes sign along it and vanishes at some strength.
+        """
         floor = 1e-9  # rounding of the float64 engine and of the flow's integration
-        return float(np.nanmax(np.abs(self.simulated - self.predicted) / (self.error_estimate + floor)))
+        reached = self.steps >= 0
+        deviation = np.abs(self.simulated - self.predicted)[reached].max(axis=-1)
+        return float((deviation / (self.error_estimate[reached].max(axis=-1) + floor)).max())
 
     @property
     def extrapolated_deviation(self) -> float:

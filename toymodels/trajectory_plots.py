@@ -31,7 +31,8 @@ RULE_COLOURS = {
 GROUP_COLOURS = ("#4d4d4d", "#d55e00", "#009e73", "#cc79a7")
 DOTS = slice(None, None, 6)
 """Of the compared moments, every sixth is drawn as a dot."""
-FRAMES = 60
+FRAMES = 40
+"""Of an animation; GIF writers are slow."""
 
 
 def trajectories_figure(study: TrajectoryStudy) -> Figure:
@@ -166,6 +167,8 @@ def animate_phase_plane(study: TrajectoryStudy, path: Path) -> Path:
     figure = new_figure(5.0, 4.6)
     ax = figure.add_subplot()
     _draw_plane(ax, study)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the layout is done; doing it again for every frame takes most of the time
     lines, heads, tracks = [], [], []
     for name in ("gd", "sam"):
         tracks.append(np.sqrt(np.maximum(study.rules[name].flow.coefficients[:, 0], 0.0)))

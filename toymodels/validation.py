@@ -103,9 +103,14 @@ class Result:
 
 
 def run_validation(
-    configurations: int = 480, seed: int = 0, engine: str = "auto", progress: Callable[[int, int], None] | None = None
+    configurations: int = 480,
+    seed: int = 0,
+    engine: str = "auto",
+    progress: Callable[[int, int], None] | None = None,
+    rules: Sequence[UpdateRule] = RULES,
+    data_kinds: Sequence[str] = DATA,
 ) -> list[Result]:
-    """Run every check.
+    """Run every check, by default for all :data:`RULES` on all :data:`DATA`.
 
     Args:
         configurations: how many points of the hypercube, spread over all pairs of data kind and rule; the closed forms
@@ -115,7 +120,7 @@ def run_validation(
     Raises:
         ValueError: for fewer configurations than pairs of data kind and rule.
     """
-    pairs = [(data, studied) for studied in RULES for data in DATA]
+    pairs = [(data, studied) for studied in rules for data in data_kinds]
     require_whole("configurations", configurations, least=len(pairs))
     require_whole("seed", seed, least=0)
     each = -(-configurations // len(pairs))

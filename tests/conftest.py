@@ -1,0 +1,76 @@
+"""Which engines the tests run on: the one place to add an engine.
+
+An engine that this machine lacks is skipped by name. ``SAMBALANCE_REQUIRE_ENGINES=cpu`` (names, comma-separated) turns
+the skip into a failure, so that a build server cannot pass by testing nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from kernels.problem import TrainingProblem, TrainingResult
+
+FAST_ENGINES = {"cpu": ("float32", "float64")}
+"""Name of each engine that is held to the reference, and its precisions."""
+
+settings.register_profile("sambalance", deadline=None, derandomize=True, database=None, print_blob=True)
+settings.load_profile("sambalance")
+
+
+@dataclass(frozen=True)
+class EngineCase:
+    """One engine at one precision; calling it trains a problem."""
+
+    name: str
+    precision: str
+
+    def __call__(self, problem: TrainingProblem, **options: Any) -> TrainingResult:
+        from kernels.engine import train
+
+        return train(problem, engine=self.name, precision=self.precision, **options)
+
+    def require(self) -> None:
+        """Skip the test, or fail it where the engine was required, if this machine lacks the engine."""
+        from kernels.engine import available_engines
+
+        if self.name in available_engines():
+            return
+        required = os.environ.get("SAMBALANCE_REQUIRE_ENGINES", "").replace(" ", "").split(",")
+        if self.name in required:
+            pytest.fail(f"SAMBALANCE_REQUIRE_ENGINES asks for engine {self.name!r}, which is not available here")
+        pytest.skip(f"engine {self.name!r} is not available here")
+
+
+FAST_CASES = [EngineCase(name, precision) for name, precisions in FAST_ENGINES.items() for precision in precisions]
+ALL_CASES = [EngineCase("reference", "float64"), *FAST_CASES]
+
+
+def case_id(case: EngineCase) -> str:
+    return f"{case.name}-{case.precision}"
+
+
+@pytest.fixture(params=FAST_CASES, ids=case_id)
+def fast_engine(request: pytest.FixtureRequest) -> EngineCase:
+    """Each fast engine at each of its precisions."""
+    case: EngineCase = request.param
+    case.require()
+    return case
+
+
+@pytest.fixture(params=ALL_CASES, ids=case_id)
+def any_engine(request: pytest.FixtureRequest) -> EngineCase:
+    """The reference and each fast engine: for promises of the contract that need no second opinion."""
+    case: EngineCase = request.param
+    case.require()
+    return case
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20405)

@@ -1,0 +1,58 @@
+"""The validation dashboard finds agreement where the theory is right, and disagreement where it is made wrong."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from toymodels import rule, theory, validate, validation
+from toymodels.validation import RANGES, hypercube, run_validation
+
+
+def test_no_configuration_exceeds_three_times_its_predicted_error():
+    results = run_validation(8, rules=(rule("sam"), rule("lsam", "weights")), data_kinds=("redundant", "uneven"))
+    assert len(results) == 4 + 5
+    for result in results:
+        assert result.worst_ratio < validate.LIMIT, result.summary()
+        assert result.extrapolated.max() < 1e-4  # second order in eta = 0.01
+
+
+def test_a_wrong_formula_exceeds_the_limit(monkeypatch: pytest.MonkeyPatch):
+    right = theory.perturbation_ratio
+    monkeypatch.setattr(theory, "perturbation_ratio", lambda rho, drive, norm: 0.9 * right(rho, drive, norm))
+    results = run_validation(4, rules=(rule("gd"), rule("sam")), data_kinds=("redundant",))
+    ratios = {(r.name, r.claim): r.worst_ratio for r in results}
+    assert ratios["flow, SAM", "redundant"] > validate.LIMIT
+    assert ratios["flow, GD", "redundant"] < validate.LIMIT
+
+
+def test_command_writes_its_files_and_fails_above_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    few = partial(run_validation, rules=(rule("gd"),), data_kinds=("redundant",))
+    monkeypatch.setattr(validation, "run_validation", few)
+    validate.main(["--configurations", "1", "--out", str(tmp_path)])
+    assert {path.name for path in tmp_path.iterdir()} == {"validate.png", "validate.pdf", "summary.json"}
+    assert json.loads((tmp_path / "summary.json").read_text())["worst_ratio"] < validate.LIMIT
+    assert "above the limit" not in capsys.readouterr().out
+    monkeypatch.setattr(validate, "LIMIT", 1e-6)
+    with pytest.raises(SystemExit) as exit_status:
+        validate.main(["--configurations", "1", "--out", str(tmp_path)])
+    assert exit_status.value.code == 1
+    assert "above the limit" in capsys.readouterr().out
+
+
+def test_hypercube_puts_one_point_in_every_stratum():
+    points = hypercube(10, [0])
+    for name, (low, high) in RANGES.items():
+        strata = np.floor(10 * (points[name] - low) / (high - low)).astype(int)
+        assert sorted(strata) == list(range(10))
+
+
+def test_too_few_configurations_are_refused():
+    with pytest.raises(ValueError, match="configurations=10"):
+        run_validation(10)
