@@ -8,7 +8,7 @@ import numpy as np
 
 from kernels.problem import FloatArray, Layers
 from toymodels.data import Atoms
-from toymodels.networks import Diagonal, Network
+from toymodels.networks import Diagonal, Network, TwoLayer
 
 TEST_DRAWS = 256
 """Fresh noise draws per group for networks without a closed form (standard error at most 0.03)."""
@@ -25,8 +25,9 @@ def group_accuracy(
 ) -> FloatArray:
     """Probability that a fresh example of each group is classified correctly; a zero output counts one half.
 
-    Linear networks: Phi(m_n / sd), the exact Gaussian probability (0, 1/2 or 1 without noise). ReLU networks: the
-    share of correct outputs on both mirror images, exact without noise, else over :data:`TEST_DRAWS` common draws.
+    Linear networks: Phi(m_n / sd), the exact Gaussian probability (0, 1/2 or 1 without noise). ReLU networks and
+    networks with biases: the share of correct outputs on both mirror images, exact without noise, else over
+    :data:`TEST_DRAWS` common draws.
 
     Args:
         network: the network that was trained.
@@ -56,7 +57,7 @@ def group_accuracy(
         margin = np.einsum("...k,...nk->...n", two * widen(mu), widen(signs))
         variance = ((two * widen(sigma)) ** 2).sum(-1) + (coefficients[..., 2:] ** 2).sum(-1) * widen(extra_sigma) ** 2
         return _probability(margin, np.sqrt(variance)[..., None])
-    return _sampled(network.bias, layers, signs, labels, atom_rows[0].symmetric, mu, sigma, extra_sigma, widen)
+    return _sampled(network, layers, signs, labels, atom_rows[0].symmetric, mu, sigma, extra_sigma, widen)
 
 
 def _probability(margin: FloatArray, deviation: FloatArray) -> FloatArray:
@@ -68,7 +69,7 @@ def _probability(margin: FloatArray, deviation: FloatArray) -> FloatArray:
 
 
 def _sampled(
-    bias: bool,
+    network: TwoLayer,
     layers: Layers,
     signs: FloatArray,
     labels: FloatArray,
@@ -79,7 +80,7 @@ def _sampled(
     widen: Callable[[FloatArray], FloatArray],
 ) -> FloatArray:
     first, last = layers
-    dimension = first.shape[-1] - int(bias)
+    dimension = first.shape[-1] - int(network.bias)
     noisy = bool((sigma > 0).any() or (extra_sigma > 0).any())
     draws = np.random.default_rng(20405).standard_normal((TEST_DRAWS if noisy else 1, dimension))
     scale = np.concatenate([sigma, np.repeat(extra_sigma[:, None], dimension - 2, axis=1)], axis=1)
@@ -90,9 +91,10 @@ def _sampled(
             label = image * labels[:, n]
             inputs = scale[:, None, :] * draws
             inputs[..., :2] += (signs[:, n] * label[:, None] * mu)[:, None, :]
-            if bias:
+            if network.bias:
                 inputs = np.concatenate([inputs, np.ones((*inputs.shape[:2], 1))], axis=2)
-            hidden = np.maximum(np.einsum("...md,...td->...tm", first, widen(inputs)), 0.0)
+            hidden = np.einsum("...md,...td->...tm", first, widen(inputs))
+            hidden = np.maximum(hidden, 0.0) if network.activation == "relu" else hidden
             margin = np.einsum("...tm,...m->...t", hidden, last) * widen(label[:, None])
             correct[..., n] += np.where(np.isnan(margin), np.nan, (np.sign(margin) + 1) / 2).mean(-1)
     return correct / len(images)

@@ -1,4 +1,4 @@
-"""Six extensions of the diagonal network, each a list of cases that are trained and held against its predictions.
+"""Seven extensions of the diagonal network, each a list of cases that are trained and held against its predictions.
 
 A case is one network on one kind of data, trained at a common grid of *relative radii* r = rho / ||theta(0)||, where
 ||theta(0)|| = sqrt(2 L) init is the parameter norm of the diagonal network with two features and the same ``init``. The
@@ -16,12 +16,14 @@ import numpy as np
 from scipy.special import ndtr
 
 from kernels.problem import FloatArray
+from toymodels.batch_suppression import suppression_gap
 from toymodels.data import FeatureData, groups, missing, redundant, slabs, spurious
 from toymodels.depth_flow import depth_shares
-from toymodels.flow import one_atom_loss_margin, solve
+from toymodels.flow import FlowProblem, one_atom_loss_margin, solve
 from toymodels.metrics import hard_share
 from toymodels.networks import Diagonal, TwoLayer, network
 from toymodels.prediction import flow_problem
+from toymodels.rules import rule
 from toymodels.shared_direction import SharedDirection
 from toymodels.simulation import simulate
 from toymodels.sweep import Sweep
@@ -38,7 +40,8 @@ REFERENCE_RADIUS = 0.5
 LEVEL = 0.1
 PROBE_NOISE = 0.5
 COLLAPSED_MARGIN = 0.05
-"""A run that ends above the loss level with both attribute margins E[a_k f] below this has collapsed."""
+"""A run whose final loss is that of a margin below this, or whose attribute margins are, has collapsed; smaller for
+small starts (:attr:`Case.nothing`)."""
 
 BOTH_WAYS = groups([("both", 0.6, 1, 1), ("easy only", 0.2, 1, 0), ("hard only", 0.2, 0, 1)])
 """Each feature is missing in a fifth of the data, so that no network can take the two for one."""
@@ -51,13 +54,19 @@ class Case:
     label: str
     family: str
     """What the figures colour by."""
-    position: float
+    tick: str
     """Where it stands on the horizontal axis of its panel."""
     panel: str
     sweep: Sweep
     """Without an axis over rho, which :func:`run_case` adds."""
     law: str = ""
     """``shared`` (closed form for fully connected networks on one atom kind), ``depth`` (C23's flow) or none."""
+
+    @property
+    def nothing(self) -> float:
+        """Margin below which a run has learned nothing: well under the diagonal network's at the start."""
+        start = self.sweep.column("init")[0] ** self.sweep.column("depth")[0]
+        return min(COLLAPSED_MARGIN, float(0.25 * start * self.sweep.column("mu_easy")[0]))
 
     @property
     def norm(self) -> float:
@@ -76,8 +85,7 @@ class Study:
     name: str
     title: str
     axis: str
-    """Label of the positions."""
-    logarithmic: bool
+    """Label of the ticks."""
     cases: tuple[Case, ...]
 
 
@@ -88,7 +96,7 @@ def run_study(
 
     Variables: ``share``, ``hard_error``, ``easy_error`` at the loss level (NaN where it was not reached),
     ``collapsed``; ``diagonal_share``, ``diagonal_hard_error``, ``diagonal_collapsed`` (case, radius): the noise-free
-    depth-2 diagonal network's flow with the same strengths and init; ``law_share``, ``law_collapsed``: the case's own law.
+    depth-2 diagonal network's flow with the same strengths and init; ``law_share``, ``law_collapsed``: the own law.
     """
     import xarray as xr
 
@@ -114,7 +122,7 @@ def run_study(
         "radius": list(radii),
         "seed": list(study.cases[0].sweep.seed_list),
         "family": ("case", [case.family for case in study.cases]),
-        "position": ("case", [case.position for case in study.cases]),
+        "tick": ("case", [case.tick for case in study.cases]),
         "panel": ("case", [case.panel for case in study.cases]),
         "norm": ("case", [case.norm for case in study.cases]),
     }
@@ -128,11 +136,12 @@ def run_case(case: Case, sweep: Sweep, progress: Callable[[int, int], None], **o
     runs = simulate(sweep, progress=progress, **options)
     margins = runs["crossing_attribute_margin"].values[:, :, 0]
     errors = runs["crossing_probing_error"].values[:, :, 0]
-    reached = runs["crossing_step"].values[:, :, 0] >= 0
-    nothing_learned = np.abs(runs["attribute_margin"].values).max(axis=-1) < COLLAPSED_MARGIN
+    final_margin = -np.log(np.expm1(np.maximum(runs["loss"].values, 1e-12)))
     twin = diagonal_twin(sweep, case.norm)
-    found = solve(flow_problem(twin, np.arange(twin.runs), (LEVEL,)))
-    easy, hard = found.level_coefficients[0]
+    problem = flow_problem(twin, np.arange(twin.runs), (LEVEL,))
+    found = solve(problem)
+    # A flow that starts below the level has nothing to say about how the level is reached.
+    easy, hard = np.where(_initial_loss(problem) > LEVEL, found.level_coefficients[0], np.nan)
     mu_easy, mu_hard = twin.column("mu_easy"), twin.column("mu_hard")
     sigma = sweep.column("noise_hard")[0]
     law_share, law_collapsed = _law(case, sweep)
@@ -140,11 +149,13 @@ def run_case(case: Case, sweep: Sweep, progress: Callable[[int, int], None], **o
         "share": hard_share(margins, np.ones(1), np.ones(1)),
         "easy_error": errors[..., 0],
         "hard_error": errors[..., 1],
-        "collapsed": ~reached & nothing_learned,
+        # The second says the same where the network goes on fitting pure noise.
+        "collapsed": (final_margin < case.nothing)
+        | (np.abs(runs["attribute_margin"].values).max(axis=-1) < case.nothing),
         "diagonal_share": hard_share(np.stack([easy, hard], axis=-1), mu_easy, mu_hard),
         # C2's balanced hidden weight is w_h = sqrt(u_h); the probe's closed form for it is in toymodels.probe.
         "diagonal_hard_error": ndtr(-mu_hard * np.sqrt(hard / (PROBE_NOISE**2 + sigma**2 * hard))),
-        "diagonal_collapsed": found.collapsed,
+        "diagonal_collapsed": np.where(np.isnan(easy).all(), False, found.collapsed),
         "law_share": law_share,
         "law_collapsed": law_collapsed,
     }
@@ -163,6 +174,11 @@ def diagonal_twin(sweep: Sweep, norm: float) -> Sweep:
     )
 
 
+def _initial_loss(problem: FlowProblem) -> FloatArray:
+    margins = np.einsum("nkb,kb->nb", problem.signs, problem.mu * problem.v * problem.w)
+    return (problem.weights * np.logaddexp(0.0, -margins)).sum(axis=0)
+
+
 def _law(case: Case, sweep: Sweep) -> tuple[np.ndarray, np.ndarray]:
     """(share, collapsed), each ``[radius, seed]``; NaN and False where the case has no law of its own."""
     share, collapsed = np.full(sweep.runs, np.nan), np.zeros(sweep.runs, dtype=bool)
@@ -171,8 +187,10 @@ def _law(case: Case, sweep: Sweep) -> tuple[np.ndarray, np.ndarray]:
     margin = one_atom_loss_margin(LEVEL)
     if case.law == "shared":
         assert isinstance(sweep.network, TwoLayer)
-        first, last = sweep.network.initial_layers(seeds, init, 2, int(sweep.column("width")[0]))
-        start = SharedDirection(first, last, mu, mirrored=sweep.network.activation == "relu")
+        dimension = 2 + int(sweep.column("noise_features")[0])
+        first, last = sweep.network.initial_layers(seeds, init, dimension, int(sweep.column("width")[0]))
+        # Pure-noise features are across the atom like x_perp: they enter through the norm of v alone.
+        start = SharedDirection(first[..., :2], last, mu, mirrored=sweep.network.activation == "relu")
         share, collapsed = start.hard_share(rho, margin), rho > start.critical_rho()
     elif case.law == "depth":
         jitter = sweep.column("jitter")
@@ -183,98 +201,133 @@ def _law(case: Case, sweep: Sweep) -> tuple[np.ndarray, np.ndarray]:
     return share.reshape(sweep.shape), collapsed.reshape(sweep.shape)
 
 
+def suppression_gaps(mu: tuple[float, float] = (2.0, 1.0), sigma: float = 1.0) -> list[dict[str, float]]:
+    """What a batch's suppression favours on GD's curve from init 0.4 (C4): rows of margin, batch size and gap."""
+    rows = []
+    for margin in (0.5, 1.5, 3.0):
+        easy = np.geomspace(0.16, 6.0, 4000)
+        hard = 0.16 * (easy / 0.16) ** (mu[1] / mu[0])
+        here = int(np.argmin(np.abs(mu[0] * easy + mu[1] * hard - margin)))
+        coefficients = np.array([easy[here], hard[here]])
+        for batch in (1, 4, 16, 1024):
+            gap = suppression_gap(batch, np.array(mu), sigma, coefficients)
+            rows.append({"margin": margin, "batch": batch, "gap": round(gap, 3)})
+    return rows
+
+
 def studies(seeds: int = 8) -> dict[str, Study]:
-    """The six studies by name."""
-    made = (_widths(seeds), _data(seeds), _slabs(seeds), _noise(seeds), _batches(seeds), _depths(seeds))
-    return {study.name: study for study in made}
+    """The studies by name."""
+    makers = (_widths, _data, _effects, _slabs, _noise, _batches, _depths)
+    return {study.name: study for study in (make(seeds) for make in makers)}
 
 
-def _sweep(name: str, data: FeatureData, seeds: int, bias: bool = False, **values: float) -> Sweep:
-    return Sweep(network=network(name, bias), data=data, seeds=seeds, values=values, probe_noise=PROBE_NOISE)
+def _sweep(
+    name: str, data: FeatureData, seeds: int, bias: bool = False, effect: str = "full", **values: float
+) -> Sweep:
+    return Sweep(
+        network=network(name, bias), data=data, rule=rule("sam", effect), seeds=seeds, values=values,
+        probe_noise=PROBE_NOISE,
+    )  # fmt: skip
 
 
 def _widths(seeds: int) -> Study:
     cases = [
         Case(
-            f"{name} m={width} init={init:g}", name, width, f"init {init:g}",
-            _sweep(name, redundant(), seeds, width=width, init=init, steps=4000), law="shared",
+            f"{name} m={width} init={init:g}", name, f"{width}", f"init {init:g}",
+            _sweep(name, redundant(), seeds, width=width, init=init, eta=eta, steps=steps), law="shared",
         )
-        for init in (0.1, 0.4, 1.0)
+        for init, eta, steps in ((0.1, 0.02, 4000), (0.4, 0.02, 4000), (0.8, 0.01, 5000), (1.6, 0.005, 9000))
         for name in ("linear", "relu")
-        for width in (2, 4, 8, 16, 32, 64, 128, 256)
+        for width in (2, 4, 8, 16, 64, 256)
     ]  # fmt: skip
-    return Study("width", "Fully connected two-layer networks on redundant data", "Width $m$", True, tuple(cases))
+    return Study("width", "Fully connected two-layer networks, redundant data", "Width $m$", tuple(cases))
 
 
 def _data(seeds: int) -> Study:
     kinds = {"redundant": redundant(), "both ways": BOTH_WAYS, "easy missing": missing(), "spurious": spurious()}
     cases = [
         Case(
-            f"{name} {kind} init={init:g}", name, position, f"init {init:g}",
+            f"{name} {kind} init={init:g}", name, kind, f"init {init:g}",
             _sweep(name, data, seeds, width=64, init=init, steps=5000),
         )
         for init in (0.1, 0.4)
         for name in ("diagonal", "linear", "relu")
-        for position, (kind, data) in enumerate(kinds.items())
+        for kind, data in kinds.items()
     ]  # fmt: skip
-    return Study("data", "Data in which the features can be told apart", "Data", False, tuple(cases))
+    return Study("data", "Data in which the features can be told apart", "Data", tuple(cases))
+
+
+def _effects(seeds: int) -> Study:
+    kinds = {"both ways": BOTH_WAYS, "easy missing": missing(), "spurious": spurious()}
+    cases = [
+        Case(
+            f"{name} {kind} {effect}", name, {"full": "SAM"}.get(effect, effect), kind,
+            _sweep(name, data, seeds, effect=effect, width=64, steps=5000),
+        )
+        for kind, data in kinds.items()
+        for name in ("diagonal", "linear", "relu")
+        for effect in ("full", "weights", "jacobian")
+    ]  # fmt: skip
+    return Study("effects", "Which effect of SAM is left", "Effect kept", tuple(cases))
 
 
 def _slabs(seeds: int) -> Study:
     settings = ((0, 1.0), (1, 1.0), (1, 1.5), (1, 2.0), (2, 2.0))
     cases = [
         Case(
-            f"j={half} mu_h={mu_hard:g} init={init:g}", f"init {init:g}", position, "ReLU with bias, width 64",
+            f"j={half} mu_h={mu_hard:g} init={init:g}", "relu", f"{half}, {mu_hard:g}", f"ReLU, bias, init {init:g}",
             _sweep("relu", slabs(), seeds, bias=True, slabs=half, mu_hard=mu_hard, init=init, width=64,
                    eta=0.05, steps=5000),
         )
         for init in (0.4, 1.6)
-        for position, (half, mu_hard) in enumerate(settings)
+        for half, mu_hard in settings
     ]  # fmt: skip
-    return Study("slabs", "Slabs as the hard feature", "Slabs $j$, strength $\\mu_h$", False, tuple(cases))
+    return Study("slabs", "Slabs as the hard feature", "Slabs $j$, strength $\\mu_h$", tuple(cases))
 
 
 def _noise(seeds: int) -> Study:
-    common = {"samples": 64, "steps": 3000, "width": 16, "noise_extra": 0.5}
+    common: dict[str, Any] = {"samples": 64, "steps": 3000, "width": 16, "noise_extra": 0.5}
     cases = [
         Case(
-            f"{name} sigma={sigma:g}", name, sigma, "noise on both features",
+            f"{name} sigma={sigma:g}", name, f"{sigma:g}", "noise on both features",
             _sweep(name, redundant(), seeds, **common, noise_easy=sigma, noise_hard=sigma),
+            law="" if name == "diagonal" else "shared",
         )
         for name in ("diagonal", "linear", "relu")
         for sigma in (0.25, 0.5, 1.0)
     ]  # fmt: skip
     cases += [
         Case(
-            f"{name} extra={extra}", name, extra, "pure-noise features",
+            f"{name} extra={extra}", name, f"{extra}", "further pure-noise features",
             _sweep(name, redundant(), seeds, **common, noise_easy=0.25, noise_hard=0.25, noise_features=extra),
+            law="" if name == "diagonal" else "shared",
         )
         for name in ("diagonal", "linear", "relu")
         for extra in (2, 8, 32)
     ]  # fmt: skip
-    return Study("noise", "Feature noise and pure-noise features", "Noise", False, tuple(cases))
+    return Study("noise", "Feature noise and pure-noise features", "Noise size / number", tuple(cases))
 
 
 def _batches(seeds: int) -> Study:
     cases = [
         Case(
-            f"b={batch or 64} sigma={sigma:g}", f"noise {sigma:g}", batch or 64, "diagonal network, 64 samples",
+            f"b={batch or 'all'} sigma={sigma:g}", "diagonal", f"{batch or 'all'}", f"noise {sigma:g}, 64 samples",
             _sweep("diagonal", redundant(), seeds, samples=64, noise_easy=sigma, noise_hard=sigma, batch=batch,
                    steps=4000),
         )
         for sigma in (0.25, 1.0)
         for batch in (1, 2, 4, 8, 16, 32, 0)
     ]  # fmt: skip
-    return Study("batches", "m-SAM: mini-batches with common draws", "Mini-batch size $b$", True, tuple(cases))
+    return Study("batches", "m-SAM: mini-batches with common draws", "Mini-batch size $b$", tuple(cases))
 
 
 def _depths(seeds: int) -> Study:
     cases = [
         Case(
-            f"L={depth} init={init:g}", f"init {init:g}", depth, "diagonal network",
+            f"L={depth} init={init:g}", "diagonal", f"{depth}", f"init {init:g}",
             _sweep("diagonal", redundant(), seeds, depth=depth, init=init, steps=20000), law="depth",
         )
         for init in (0.4, 0.7)
         for depth in (2, 3, 4, 5)
     ]  # fmt: skip
-    return Study("depth", "Deeper diagonal networks", "Depth $L$", False, tuple(cases))
+    return Study("depth", "Deeper diagonal networks", "Depth $L$", tuple(cases))

@@ -6,8 +6,10 @@ Nothing heavy is imported here, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from toymodels.parameters import PARAMETERS, parameter
 
@@ -31,8 +33,9 @@ def parse_axis(text: str, option: str) -> tuple[str, list[float]]:
         values = _axis_values(expression)
     except ValueError as error:
         raise ValueError(f"{option} {text!r}: {error}; allowed: {AXIS_HELP}") from None
-    if known.whole:
-        values = sorted({round(value) for value in values})
+    if known.whole and ":" in expression:
+        # A range of whole numbers may be finer than they are; what is not finite is left to the check.
+        values = sorted({float(round(value)) if math.isfinite(value) else value for value in values})
     return known.name, [known.check(value) for value in values]
 
 
@@ -67,6 +70,13 @@ def number_list(text: str, option: str) -> list[float]:
     if not numbers:
         raise ValueError(f"{option} {text!r} is empty; allowed: numbers separated by commas")
     return numbers
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors are ValueErrors, so that :func:`run_command` reports them in one line without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message} (--help lists the options)")
 
 
 def add_parameter_options(parser: argparse.ArgumentParser, defaults: dict[str, float] | None = None) -> None:

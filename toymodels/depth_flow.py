@@ -50,7 +50,7 @@ class DepthSystem:
 
     def finished(self, y: FloatArray, happened: np.ndarray) -> np.ndarray:
         """Either event."""
-        return happened.any(axis=0)
+        return np.asarray(happened.any(axis=0))
 
 
 def depth_shares(

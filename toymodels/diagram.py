@@ -46,6 +46,16 @@ MAP_STYLES = {
 }
 
 
+def check_metric(metric: str, has_groups: bool) -> None:
+    """Raise a ValueError for an unknown metric, or one that needs group accuracies where there are none."""
+    require_choice("metric", metric, ("phase", *MAP_STYLES))
+    if metric == "worst_group_accuracy" and not has_groups:
+        raise ValueError(
+            "metric='worst_group_accuracy' needs groups; allowed with every --data but redundant, without an axis over "
+            "slabs"
+        )
+
+
 def diagram_sweep(
     x: Axis,
     y: Axis,
@@ -74,7 +84,8 @@ def diagram_sweep(
         seeds=seeds,
         loss_levels=tuple(dict.fromkeys((level, *EXTRA_LEVELS))),
         record_steps=() if "steps" in (x[0], y[0]) else (0, 1),
-        group_accuracy=data.kind != "redundant",
+        # With an axis over slabs the groups differ from cell to cell.
+        group_accuracy=data.kind != "redundant" and "slabs" not in (x[0], y[0]),
     )
 
 
@@ -120,10 +131,15 @@ class Diagram:
                 with xr.open_dataset(path, group=group, engine="h5netcdf") as stored:
                     parts.append(stored.load())
             except (OSError, ValueError, KeyError) as error:
-                raise ValueError(f"--from={path} cannot be read as a phase diagram ({error})") from None
-        if "config" not in parts[0].attrs:
-            raise ValueError(f"--from={path} holds no configuration; allowed: a file written by this command")
-        return cls(Sweep.from_config(parts[0].attrs["config"]), *parts)
+                reason = " ".join(str(error).split())  # HDF5 puts line breaks into its messages
+                raise ValueError(f"--from={path} cannot be read as a phase diagram ({reason})") from None
+        if "config" not in parts[0].attrs or "status" not in parts[0]:
+            raise ValueError(f"--from={path} holds no phase diagram; allowed: a file written by this command")
+        try:
+            sweep = Sweep.from_config(parts[0].attrs["config"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"--from={path} has a configuration that cannot be read ({error!r})") from None
+        return cls(sweep, *parts)
 
     def save(self, path: Path) -> None:
         """Write NetCDF: the runs at the root, the GD twin and the nominal start as groups."""
@@ -136,11 +152,7 @@ class Diagram:
 
     def report(self, metric: str, level: float) -> Report:
         """Compare with the theory at a loss level."""
-        require_choice("metric", metric, ("phase", *MAP_STYLES))
-        if metric == "worst_group_accuracy" and "group_accuracy" not in self.dataset:
-            raise ValueError(
-                "metric='worst_group_accuracy' needs groups; allowed with --data spurious, missing or slabs"
-            )
+        check_metric(metric, "group_accuracy" in self.dataset)
         metrics.level_index(self.sweep, level)
         started = time.perf_counter()
         simulated = metrics.phases(self.dataset, self.sweep, level)

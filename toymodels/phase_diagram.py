@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from toymodels.command_line import (
     AXIS_HELP,
     DATA_NAMES,
+    OneLineParser,
     add_parameter_options,
     given_parameters,
     parse_axis,
@@ -41,7 +42,7 @@ DEFAULT_LEVEL = 0.1
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     description, _, examples = (__doc__ or "").partition("\n\n")
-    made = argparse.ArgumentParser(
+    made = OneLineParser(
         prog="python -m toymodels.phase_diagram",
         description=description,
         epilog="examples and files:\n\n" + examples,
@@ -83,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     started = time.perf_counter()
     options = parser().parse_args(arguments)
-    from toymodels.diagram import Diagram
+    from toymodels.diagram import Diagram, check_metric
     from toymodels.files import writable_directory
     from toymodels.progress import ProgressBar
 
@@ -96,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         diagram = Diagram.load(options.source)
     else:
         sweep = sweep_from_options(options)
+        check_metric(options.metric, sweep.group_accuracy)
         with ProgressBar("simulating") as bar:
             diagram = Diagram.simulate(
                 sweep, engine=options.engine, precision=options.precision, threads=options.threads, progress=bar

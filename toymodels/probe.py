@@ -8,9 +8,9 @@ which a feature that was learned weakly drowns.
 
 The probe is the population ridge regression of the attribute on phi (or the population logistic regression): the limit
 of infinitely many probe examples, with no sampling error of its own. The representation noise is always integrated
-exactly. For linear networks so is everything else. With C = diag(mu_e^2 + sigma_e^2, mu_h^2 + sigma_h^2, sigma_x^2, ...),
-the Gram matrix G = W^T W and s = noise^2 + ridge, the normal equations (s I + W C W^T) beta = mu_k W e_k are solved by
-beta = mu_k W A with
+exactly. For linear networks so is everything else. With C = diag(mu_e^2 + sigma_e^2, mu_h^2 + sigma_h^2, sigma_x^2,
+...), the Gram matrix G = W^T W and s = noise^2 + ridge, the normal equations (s I + W C W^T) beta = mu_k W e_k are
+solved by beta = mu_k W A with
 
     A = (s I + C G)^-1 e_k,                                                     (push-through identity)
 
@@ -19,9 +19,9 @@ and, since beta . phi = sum of the two attributes' terms and a Gaussian,
     error = 1/2 [Phi(-(h + e)/d) + Phi(-(h - e)/d)],   h = mu_k (G A)_k,   e = mu_k' (G A)_k',
     d^2 = noise^2 A^T G A + sum_j sigma_j^2 (G A)_j^2,
 
-k' being the other attribute. A diagonal network has e = 0 and error = Phi(-mu_k |w_k| / sqrt(noise^2 + sigma_k^2 w_k^2)).
-For ReLU networks and slabs the same is done over the atoms of the probe data (exact without feature noise), or over
-common random draws of the feature noise.
+k' being the other attribute. A diagonal network has e = 0 and
+error = Phi(-mu_k |w_k| / sqrt(noise^2 + sigma_k^2 w_k^2)). For ReLU networks and slabs the same is done over the atoms
+of the probe data (exact without feature noise), or over common random draws of the feature noise.
 
 "Feature probing error" is the measure of Springer et al. (2024, arXiv 2405.20439, section 3).
 """

@@ -20,9 +20,10 @@ margin is M n^2 cos(2 phi)/2, and the hard share is
 
     H = mu_h^2/M^2 + (mu_e mu_h/M^2) (v . q)/(v . p).
 
-At a given loss v . p is fixed, and SAM changes v . q only through the rates at which s+ and s- are replaced: there is no
+At a given loss v . p is fixed, and SAM changes v . q only through how far s- has decayed by then: there is no
 competition between the features, which the network sees as one. A ReLU network on an atom and its mirror image obeys
-the same n and phi, its two halves being neurons with p_j > 0 and p_j < 0; each half then carries half of v . p.
+the same n and phi as long as both have the same loss, its two halves being the neurons with p_j > 0 and p_j <0; each
+half then carries half of v . p.
 """
 
 from __future__ import annotations

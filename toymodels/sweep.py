@@ -85,6 +85,8 @@ class Sweep:
             raise ValueError(f"probe_noise={self.probe_noise!r}; allowed: a number >= 0 (0: no probe)")
         if len(self.record_steps) and "steps" in axes:
             raise ValueError("record_steps cannot be combined with an axis over steps; allowed: one of them")
+        if self.group_accuracy and self.data.kind == "slabs" and "slabs" in axes:
+            raise ValueError("group_accuracy=True with an axis over slabs, which changes the groups; allowed: False")
         for name, value in (
             ("values", values),
             ("axes", axes),

@@ -1,4 +1,4 @@
-"""The closed forms C1-C36 as plain functions, each written once, for numbers, arrays and symbols alike.
+"""The closed forms C1-C37 as plain functions, each written once, for numbers, arrays and symbols alike.
 
 The plots and phase boundaries call these functions with numbers; ``proofs_check`` feeds the very same functions
 symbols and proves them from the loss. ``docs/theory.md`` derives them.
@@ -61,6 +61,8 @@ from toymodels.theory.gains import (
     lsam_log_coefficient_rate,
     shared_neuron_pair,
     spurious_log_slope,
+    spurious_trap,
+    trapped_hard_rate,
     two_kind_gini,
     two_kind_lorenz_knee,
 )
@@ -153,11 +155,13 @@ __all__ = [
     "shared_neuron_pair",
     "sign_keeping_scale",
     "spurious_log_slope",
+    "spurious_trap",
     "squared_norm_rate",
     "step_growth",
     "suppression_factor",
     "suppression_time_rate",
     "suppression_window",
+    "trapped_hard_rate",
     "two_kind_gini",
     "two_kind_lorenz_knee",
     "usam_reversal_margin",

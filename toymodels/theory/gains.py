@@ -1,4 +1,4 @@
-"""What SAM gains on GD, and the filter law beyond balanced weights, SAM and one atom kind: C24, C28-C30, C33, C34, C36.
+"""What SAM gains on GD, and the filter law beyond balanced weights, SAM and one atom kind: C24, C28-C30, C33-C37.
 
 Every function takes floats, arrays, mpmath numbers or SymPy symbols.
 """
@@ -89,6 +89,16 @@ def filter_layers(
 def spurious_log_slope(mu_easy: Scalar, mu_hard: Scalar, p: Scalar, weight_ratio: Scalar) -> Scalar:
     """C34: D_h / D_e = (mu_h/mu_e) (p + (1 - p) r) / (p - (1 - p) r) on spurious data, r = lambda_min / lambda_maj."""
     return mu_hard / mu_easy * (p + (1 - p) * weight_ratio) / (p - (1 - p) * weight_ratio)
+
+
+def spurious_trap(mu_easy: Scalar, p: Scalar) -> Scalar:
+    """C37: u_e = ln(p / (1 - p)) / mu_e, where the easy feature alone minimises the loss of spurious data."""
+    return log(p / (1 - p)) / mu_easy
+
+
+def trapped_hard_rate(a_hard: Scalar, mu_hard: Scalar, rho: Scalar) -> Scalar:
+    """C37: where D_e = 0, da_h/dt = E[lambda~] mu_h (a_h - rho/sqrt(2)), here without the factor E[lambda~]."""
+    return mu_hard * (a_hard - sam_shift(rho))
 
 
 def two_kind_gini(weight_ratio: Scalar, p: Scalar) -> Scalar:

@@ -11,7 +11,7 @@ from toymodels.theory.elementary import Features, Scalar, exp, root_sum_of_squar
 
 
 def margin(coefficients: Features, signs: Features, mu: Features) -> Scalar:
-    """Margin m_n = sum_k s_nk mu_k u_k of an atom."""
+    """C1: margin m_n = sum_k s_nk mu_k u_k of an atom."""
     return sum(u * s * m for u, s, m in zip(coefficients, signs, mu, strict=True))
 
 

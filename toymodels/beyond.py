@@ -1,0 +1,90 @@
+"""Where do the diagonal network's predictions hold beyond it, and where do they break?
+
+    python -m toymodels.beyond
+    python -m toymodels.beyond --study width --study depth
+    python -m toymodels.beyond --study batches --seeds 32 --out out/batches
+
+Each study trains networks by GD and SAM over a grid of radii and compares, at matched training loss, the hard share
+and the probing error of the hidden features, and the radius at which SAM collapses, with the flow of the diagonal
+network of the same norm and, where there is one, with the network's own law. Writes beyond_NAME.png, .pdf and .nc per
+study and summary.json into the output folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+
+from toymodels.command_line import run_command
+
+STUDIES = ("width", "data", "effects", "slabs", "noise", "batches", "depth")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    description, _, examples = (__doc__ or "").partition("\n\n")
+    made = argparse.ArgumentParser(
+        prog="python -m toymodels.beyond",
+        description=description,
+        epilog="examples and files:\n\n" + examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument(
+        "--study", action="append", metavar="NAME", help=f"one of {', '.join(STUDIES)}; repeatable (default all)"
+    )
+    made.add_argument("--seeds", type=int, default=8, metavar="N", help="trainings per setting, at least 2 (default 8)")
+    made.add_argument("--engine", default="auto", metavar="NAME", help="auto, cpu or reference (default auto)")
+    made.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: OMP_NUM_THREADS or all)")
+    made.add_argument("--out", default="out/beyond", metavar="DIR", help="output folder (default out/beyond)")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    started = time.perf_counter()
+    options = parser().parse_args(arguments)
+    from kernels.problem import require_choice, require_whole
+    from toymodels.beyond_plots import study_figure
+    from toymodels.beyond_results import results, table
+    from toymodels.beyond_studies import LEVEL, PROBE_NOISE, REFERENCE_RADIUS, run_study, studies, suppression_gaps
+    from toymodels.files import writable_directory, write_text
+    from toymodels.plots import save_figure
+    from toymodels.progress import ProgressBar
+    from toymodels.simulation import save_dataset
+
+    require_whole("--seeds", options.seeds, least=2)
+    names = list(dict.fromkeys(options.study or STUDIES))
+    for name in names:
+        require_choice("--study", name, STUDIES)
+    directory = writable_directory(options.out)
+    known = studies(options.seeds)
+    summary: dict[str, object] = {
+        "level": LEVEL, "reference_radius": REFERENCE_RADIUS, "probe_noise": PROBE_NOISE, "seeds": options.seeds
+    }  # fmt: skip
+    paths = []
+    for name in names:
+        study_started = time.perf_counter()
+        with ProgressBar(name) as bar:
+            dataset = run_study(known[name], progress=bar, engine=options.engine, threads=options.threads)
+        cases = results(dataset)
+        stem = directory / f"beyond_{name}"
+        save_dataset(dataset, stem.with_suffix(".nc"))
+        paths += [*save_figure(study_figure(known[name], cases, options.seeds), stem), stem.with_suffix(".nc")]
+        summary[name] = {
+            "seconds": round(time.perf_counter() - study_started, 2),
+            "cases": {case.label: {key: q.summary() for key, q in case.quantities.items()} for case in cases},
+        }
+        if name == "batches":
+            summary["suppression_gap"] = suppression_gaps()
+        print(table(f"{name}: {known[name].title}", cases), end="\n\n")
+    summary["wall_seconds"] = round(time.perf_counter() - started, 2)
+    write_text(directory / "summary.json", json.dumps(summary, indent=2) + "\n")
+    print("measured mean [95 % interval] (diagonal network's prediction; the case's own law) verdict on the former")
+    for path in [*paths, directory / "summary.json"]:
+        print(f"  {path}")
+
+
+if __name__ == "__main__":
+    run_command(main)
