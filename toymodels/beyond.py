@@ -17,7 +17,7 @@ import json
 import time
 from collections.abc import Sequence
 
-from toymodels.command_line import run_command
+from toymodels.command_line import OneLineParser, run_command
 
 STUDIES = ("width", "data", "effects", "slabs", "noise", "batches", "depth")
 
@@ -25,7 +25,7 @@ STUDIES = ("width", "data", "effects", "slabs", "noise", "batches", "depth")
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     description, _, examples = (__doc__ or "").partition("\n\n")
-    made = argparse.ArgumentParser(
+    made = OneLineParser(
         prog="python -m toymodels.beyond",
         description=description,
         epilog="examples and files:\n\n" + examples,

@@ -116,6 +116,9 @@ def run_command(main: Callable[[Sequence[str] | None], None], arguments: Sequenc
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except MemoryError:
+        print("error: not enough memory for this many runs; allowed: fewer cells or seeds", file=sys.stderr)
+        raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("interrupted; nothing half-written was left behind", file=sys.stderr)
         raise SystemExit(130) from None

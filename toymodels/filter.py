@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from toymodels.command_line import number_list, run_command
+from toymodels.command_line import OneLineParser, number_list, run_command
 
 if TYPE_CHECKING:
     from toymodels.filter_law import FilterRun
@@ -28,7 +28,7 @@ DEFAULT_LEVELS = (0.6, 0.3, 0.1)
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     description, _, examples = (__doc__ or "").partition("\n\n")
-    made = argparse.ArgumentParser(
+    made = OneLineParser(
         prog="python -m toymodels.filter",
         description=description,
         epilog="examples and files:\n\n" + examples,

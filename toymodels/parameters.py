@@ -37,8 +37,12 @@ def _real(name: str, symbol: str, title: str, default: float, low: float, high: 
     return Parameter(name, symbol, title, default, low, high, False, meaning)
 
 
+_MOST = 10**9
+"""Largest whole number: shapes and step counts beyond it do not fit any machine."""
+
+
 def _whole(name: str, symbol: str, title: str, default: int, low: int, meaning: str) -> Parameter:
-    return Parameter(name, symbol, title, default, low, math.inf, True, meaning)
+    return Parameter(name, symbol, title, default, low, _MOST, True, meaning)
 
 
 _TINY = 1e-12

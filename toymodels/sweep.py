@@ -215,6 +215,6 @@ def _axis(name: str, axis: Sequence[float] | FloatArray) -> FloatArray:
         raise ValueError(f"axis {name} has shape {values.shape}; allowed: a list of at least one value")
     for value in values:
         known.check(float(value))
-    if len(np.unique(values)) < len(values):
-        raise ValueError(f"axis {name} repeats a value; allowed: distinct values")
+    if (np.diff(values) <= 0).any():
+        raise ValueError(f"axis {name}={values.tolist()} is not increasing; allowed: increasing values, none twice")
     return values

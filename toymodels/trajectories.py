@@ -15,7 +15,7 @@ import argparse
 import time
 from collections.abc import Sequence
 
-from toymodels.command_line import DATA_NAMES, add_parameter_options, given_parameters, run_command
+from toymodels.command_line import DATA_NAMES, OneLineParser, add_parameter_options, given_parameters, run_command
 
 DEFAULTS = {"rho": 0.5, "eta": 0.01, "steps": 2000}
 
@@ -23,7 +23,7 @@ DEFAULTS = {"rho": 0.5, "eta": 0.01, "steps": 2000}
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     description, _, examples = (__doc__ or "").partition("\n\n")
-    made = argparse.ArgumentParser(
+    made = OneLineParser(
         prog="python -m toymodels.trajectories",
         description=description,
         epilog="examples and files:\n\n" + examples,

@@ -14,7 +14,7 @@ import argparse
 import time
 from collections.abc import Sequence
 
-from toymodels.command_line import run_command
+from toymodels.command_line import OneLineParser, run_command
 
 LIMIT = 3.0
 
@@ -22,7 +22,7 @@ LIMIT = 3.0
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     description, _, examples = (__doc__ or "").partition("\n\n")
-    made = argparse.ArgumentParser(
+    made = OneLineParser(
         prog="python -m toymodels.validate",
         description=description,
         epilog="examples and files:\n\n" + examples,
