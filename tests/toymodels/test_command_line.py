@@ -59,7 +59,7 @@ def test_the_count_has_a_default_and_both_ends_are_exact() -> None:
         ("rho=-1:1:3", r"rho=-1\.0; allowed: a number >= 0"),
         ("rho=nan,0.1", "rho=nan"),
         ("p=0.5:1.5:3", r"p=1\.5; allowed: a number in \[0, 1\]"),
-        ("width=0:4:5", r"width=0\.0; allowed: a whole number >= 1"),
+        ("width=0:4:5", r"width=0\.0; allowed: a whole number in \[1"),
         ("width=2,nan", "width"),
         ("width=2,inf", "width"),
         ("width=0:inf:3", "width"),

@@ -92,7 +92,7 @@ def test_a_stored_configuration_outlives_a_change_of_defaults(monkeypatch: pytes
         ({"axes": {"colour": [1]}}, "'colour' is not known"),
         ({"axes": {"rho": []}}, "axis rho has shape"),
         ({"axes": {"rho": [[0.1]]}}, "axis rho has shape"),
-        ({"axes": {"rho": [0.1, 0.1]}}, "repeats"),
+        ({"axes": {"rho": [0.1, 0.1]}}, "not increasing"),
         ({"axes": {"rho": [0.1, float("inf")]}}, "rho=inf"),
         ({"axes": {"rho": ["a"]}}, "not numeric"),
         ({"axes": {"rho": [0.1]}, "values": {"rho": 0.1}}, "both as a value"),
