@@ -1,0 +1,120 @@
+"""The command line: ``python -m proofs_check [--claim C7] [--json FILE] [--html FILE] [--latex FILE] [-j N]``.
+
+Heavy imports (SymPy, SciPy, Matplotlib) wait until they are needed, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from proofs_check.claim import Claim, Outcome
+
+DESCRIPTION = """\
+Prove every claim of docs/theory.md from the loss, by the functions of toymodels.theory that the figures use.
+For each claim: the proof, negative controls (planted errors that it must reject), a fifty-digit numerical witness
+and a simulation with the reference engine. Exit status 0: all proved; 1: something failed; 2: wrong usage."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m proofs_check", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--claim", action="append", default=[], metavar="ID", help="check this claim only (repeatable), e.g. C7"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a readable report, one self-contained file")
+    parser.add_argument("--latex", type=Path, metavar="FILE", help="write claims and derivations as a LaTeX document")
+    parser.add_argument(
+        "-j",
+        "--jobs",
+        type=_positive,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes (default: one per CPU)",
+    )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="also print how each negative control was rejected"
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number >= 1")
+    return value
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    from proofs_check.files import check_writable
+
+    try:
+        for path in (options.json, options.html, options.latex):
+            if path is not None:
+                check_writable(path)
+        from proofs_check.registry import select
+
+        claims = select(options.claim)
+    except (OSError, ValueError) as error:
+        print(f"proofs_check: {error}", file=sys.stderr)
+        return 2
+    try:
+        outcomes = list(_reported(claims, options.jobs, options.verbose))
+        _write_reports(options, claims, outcomes)
+    except KeyboardInterrupt:
+        print("\nproofs_check: interrupted, nothing written", file=sys.stderr)
+        return 130
+    except OSError as error:
+        print(f"proofs_check: {error}", file=sys.stderr)
+        return 2
+    failed = [o.claim for o in outcomes if not o.proved]
+    print(
+        f"{len(outcomes) - len(failed)} of {len(outcomes)} claims proved"
+        + (f"; failed: {', '.join(failed)}" if failed else "")
+    )
+    return 1 if failed else 0
+
+
+def _reported(claims: Sequence[Claim], jobs: int, verbose: bool) -> Iterator[Outcome]:
+    """Check the claims and print a row for each, in order, as soon as it is there."""
+    from proofs_check.parallel import check_all
+
+    print(f"{'claim':<6} {'status':<8} {'method':<48} {'seconds':>8}")
+    for outcome in check_all(claims, jobs):
+        print(f"{outcome.claim:<6} {outcome.status:<8} {outcome.method or '-':<48} {outcome.seconds:>8.2f}", flush=True)
+        for failure in outcome.failures:
+            print(f"       {failure}")
+        if verbose:
+            for rejection in outcome.rejections:
+                print(f"       control ({rejection.error}): {rejection.found or 'NOT REJECTED'}")
+        yield outcome
+
+
+def _write_reports(options: argparse.Namespace, claims: Sequence[Claim], outcomes: Sequence[Outcome]) -> None:
+    from proofs_check.files import write_atomically
+
+    if options.json is not None:
+        from proofs_check.report_json import json_report
+
+        write_atomically(options.json, json_report(claims, outcomes))
+    if options.latex is not None:
+        from proofs_check.report_latex import latex_report
+
+        write_atomically(options.latex, latex_report(claims, outcomes))
+    if options.html is not None:
+        from proofs_check.report_html import html_report
+
+        write_atomically(options.html, html_report(claims, outcomes))
