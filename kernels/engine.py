@@ -117,16 +117,14 @@ def _choose(problem: TrainingProblem, precision: str | None) -> str:
     """The first engine that is available and can do it; a warning, once, where the fast one is not available."""
     global _warned_of_fallback
     able = [name for name in _ENGINES if _shortcoming(name, problem, precision) is None]
+    skipped = None
     for name in able:
         reason = _ENGINES[name].unavailable()
         if reason is None:
+            if skipped is not None and not _warned_of_fallback:
+                _warned_of_fallback = True
+                warnings.warn(f"the slow engine {name!r} does the work: {skipped}", RuntimeWarning, stacklevel=3)
             return name
-        if not _warned_of_fallback:
-            _warned_of_fallback = True
-            warnings.warn(
-                f"the fast engine {name!r} is not available, a slower one does the work: {reason}",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-    # No engine is left: report the lack of the best one that can run here.
+        skipped = f"engine {name!r} is not available: {reason}"
+    # None is left: `train` says what the best of them lacks.
     return able[0] if able else available_engines()[0]
