@@ -1,8 +1,8 @@
 """Many small ODEs at once: Dormand-Prince 5(4) with an own step size per run, first events and a stop per run.
 
 Runs are columns: a state is ``[n, B]``. One Python loop advances all runs, each by its own accepted step, so thousands
-of flows cost about as much as the longest of them. Tableau and dense output are SciPy's (``scipy.integrate.RK45``);
-SciPy's ``solve_ivp`` is the oracle in the tests.
+of flows cost about as much as the longest of them. Tableau and dense output are those of SciPy's ``RK45``
+(:mod:`toymodels.dormand_prince`); SciPy's ``solve_ivp`` is the oracle in the tests.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy.integrate import RK45
 
 from kernels.problem import FloatArray
+from toymodels import dormand_prince as tableau
 
 CHUNK = 16_384
 """Runs advanced together: large enough that array work outweighs Python's, small enough to stay in the caches."""
@@ -118,7 +118,7 @@ class _Step:
         cls, which: np.ndarray, rows: np.ndarray, x: FloatArray, h: FloatArray, y: FloatArray, stages: list[FloatArray]
     ) -> _Step:
         slopes = np.stack([k[:, which] for k in stages])
-        powers = np.einsum("sp,snb->pnb", RK45.P, slopes) * h[which]
+        powers = np.einsum("sp,snb->pnb", tableau.P, slopes) * h[which]
         return cls(rows[which], x[which], h[which], y[:, which], powers)
 
     @classmethod
@@ -190,11 +190,11 @@ class _Chunk:
         """One Dormand-Prince step: the new state, its error relative to the tolerance, and the seven slopes."""
         stages = [slope]
         for i in range(1, 6):
-            stages.append(system.rates(x + RK45.C[i] * h, y + h * _combine(RK45.A[i, :i], stages)))
-        new = y + h * _combine(RK45.B, stages)
+            stages.append(system.rates(x + tableau.C[i] * h, y + h * _combine(tableau.A[i, :i], stages)))
+        new = y + h * _combine(tableau.B, stages)
         stages.append(system.rates(x + h, new))
         scale = self.atol + self.rtol * np.maximum(np.abs(y), np.abs(new))
-        return new, np.abs(h * _combine(RK45.E, stages) / scale).max(0), stages
+        return new, np.abs(h * _combine(tableau.E, stages) / scale).max(0), stages
 
     def _observe(
         self,

@@ -32,7 +32,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr
 
 from kernels.problem import FloatArray, Layers, require_choice
 from toymodels.data import slabs as slab_data
@@ -205,6 +204,8 @@ def _linear_error(first: FloatArray, data: ProbeData, noise: float, k: int, ridg
 
 def _normal_error(score: FloatArray, deviation: FloatArray) -> FloatArray:
     """Phi(-score / deviation); a probe that sees nothing (0 / 0) guesses."""
+    from scipy.special import ndtr
+
     ratio = np.divide(score, deviation, out=np.zeros_like(score), where=deviation > 0)
     return ndtr(-ratio)
 

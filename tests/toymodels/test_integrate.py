@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from scipy.integrate import solve_ivp
+from scipy.integrate import RK45, solve_ivp
 
 from kernels.problem import FloatArray
+from toymodels import dormand_prince
 from toymodels import integrate as module
 from toymodels.integrate import integrate
 
@@ -176,3 +177,8 @@ def test_no_runs_and_no_time_are_allowed() -> None:
     still = integrate(Oscillators(K), START, 0.0)
     np.testing.assert_array_equal(still.y, START)
     assert not still.stalled.any()
+
+
+@pytest.mark.parametrize("name", ["C", "A", "B", "E", "P"])
+def test_the_tableau_is_scipys(name: str) -> None:
+    np.testing.assert_array_equal(getattr(dormand_prince, name), getattr(RK45, name))

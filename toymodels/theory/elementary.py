@@ -71,9 +71,9 @@ def sigmoid(x: Scalar) -> Scalar:
     """1 / (1 + e^-x)."""
     library = _library(x)
     if library is np:
-        from scipy.special import expit
-
-        return expit(x)
+        # The exponent is never positive, so that nothing overflows and small values keep their relative precision.
+        decay = np.exp(-np.abs(x))
+        return np.where(np.greater_equal(x, 0), 1.0, decay) / (1.0 + decay)
     return 1 / (1 + library.exp(-x))
 
 

@@ -1,0 +1,95 @@
+"""The documents keep their promises: their snippets run, their links lead somewhere, their commands exist.
+
+Of a document's fenced blocks, in order and in one scratch folder: ``bash`` is run by bash, ``python`` is run, ``pycon``
+is a session whose outputs are compared. ``console`` shows commands that the tests do not run themselves: they install
+things, or start these tests. ``.ci/run`` runs those of the README.
+"""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\)")
+RUNNABLE = ("bash", "python", "pycon")
+
+
+def name_of(document: Path) -> str:
+    return document.relative_to(ROOT).as_posix()
+
+
+def blocks(document: Path) -> list[tuple[str, str]]:
+    """(language, text) of the fenced blocks of a document."""
+    return BLOCK.findall(document.read_text(encoding="utf-8"))
+
+
+def run_bash(text: str) -> None:
+    """Run shell lines with the tests' own Python first on the path; the first failing line fails the test."""
+    binaries = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", text],
+        env={**os.environ, "PATH": binaries}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
+
+
+def run_session(text: str, namespace: dict[str, object], name: str) -> None:
+    """Run an interactive session and compare its outputs."""
+    test = doctest.DocTestParser().get_doctest(text, namespace, name, None, None)
+    report: list[str] = []
+    results = doctest.DocTestRunner().run(test, out=report.append, clear_globs=False)
+    namespace.update(test.globs)
+    assert results.failed == 0, "".join(report)
+
+
+@pytest.mark.parametrize(
+    "document", [d for d in DOCUMENTS if any(language in RUNNABLE for language, _ in blocks(d))], ids=name_of
+)
+def test_snippets_run(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for language, text in blocks(document):
+        if language == "bash":
+            run_bash(text)
+        elif language == "python":
+            exec(compile(text, name_of(document), "exec"), namespace)
+        elif language == "pycon":
+            run_session(text, namespace, name_of(document))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_relative_links_lead_to_files(document: Path) -> None:
+    targets = [
+        link.partition("#")[0] for link in LINK.findall(document.read_text(encoding="utf-8")) if "://" not in link
+    ]
+    missing = [target for target in targets if target and not (document.parent / target).exists()]
+    assert not missing
+
+
+def test_a_failing_snippet_fails() -> None:
+    """The harness itself: a wrong output, a failing shell line in the middle."""
+    with pytest.raises(AssertionError, match="Expected"):
+        run_session(">>> 1 + 1\n3\n", {}, "planted")
+    with pytest.raises(AssertionError, match="false"):
+        run_bash("false\ntrue")
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_the_readme_commands_are_targets_of_the_makefile() -> None:
+    readme = dict(reversed(blocks(ROOT / "README.md")))["console"]
+    commands = readme.splitlines()
+    assert commands == ["make phase-diagram", "make test"]
+    for command in commands:
+        done = subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "-m toymodels.phase_diagram" in done.stdout
