@@ -271,12 +271,11 @@ class TrainingProblem:
         def rows(array: Any) -> Any:
             return array if np.shape(array)[0] == 1 else array[runs]
 
-        return replace(
-            self,
-            initial_layers=tuple(layer[runs] for layer in self.layers),
-            **{n: rows(self.array(n)) for n in ("features", "labels", "sample_weights", "feature_scale")},
-            **{n: self.array(n)[runs] for n in ("eta", "rho", "weight_decay", "momentum", "batch_seed")},
-        )
+        data = ("features", "labels", "sample_weights", "feature_scale")
+        settings = ("eta", "rho", "weight_decay", "momentum", "batch_seed")
+        changes: dict[str, Any] = {name: rows(self.array(name)) for name in data}
+        changes |= {name: self.array(name)[runs] for name in settings}
+        return replace(self, initial_layers=tuple(layer[runs] for layer in self.layers), **changes)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import signal
 import sys
 import threading
 import time
@@ -76,4 +77,5 @@ if __name__ == "__main__":
         with open(rest[0], "wb") as file:
             pickle.dump(results, file)
     else:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell start with it ignored
         print(json.dumps(endless(engine, precision)))
