@@ -186,7 +186,9 @@ def torch_candidates() -> list[Candidate]:
 
     torch.set_num_threads(cpu.thread_count())
 
-    def make(case: Case, steps: int) -> Run:
+    compiled_for: dict[str, Any] = {}  # the steps are a Python loop: one compilation serves any number of them
+
+    def compiled_steps(case: Case) -> Any:
         features, labels, weights, eta, rho = (torch.from_numpy(np.array(a)) for a in case.data())
         signed = labels * weights
         eta_run, rho_run = eta[:, None], rho[:, None]
@@ -217,7 +219,10 @@ def torch_candidates() -> list[Candidate]:
                 first, last = first - eta_first * a, last - eta_run * b
             return first, last
 
-        compiled = torch.compile(several)
+        return torch.compile(several)
+
+    def make(case: Case, steps: int) -> Run:
+        compiled = compiled_for.setdefault(case.name, compiled_steps(case))
         initial = tuple(torch.from_numpy(np.array(layer)) for layer in case.initial())
 
         def run() -> Any:
