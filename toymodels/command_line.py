@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -119,6 +120,9 @@ def run_command(main: Callable[[Sequence[str] | None], None], arguments: Sequenc
     except MemoryError:
         print("error: not enough memory for this many runs; allowed: fewer cells or seeds", file=sys.stderr)
         raise SystemExit(2) from None
+    except BrokenPipeError:
+        # The reader of the output (head, less) has gone; the files are written. Keep Python from flushing at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("interrupted; nothing half-written was left behind", file=sys.stderr)
         raise SystemExit(130) from None
