@@ -1,0 +1,380 @@
+"""Sharpness-Aware Minimization for any torch module: one optimizer, one ``step(closure)``.
+
+    model = ...
+    optimizer = SAM(model, torch.optim.SGD, rho=0.05, lr=0.1, momentum=0.9)
+
+    def closure():
+        loss = loss_function(model(inputs), targets)
+        loss.backward()
+        return loss
+
+    loss = optimizer.step(closure)
+
+A step evaluates the gradient at the weights ``w``, moves them to the phantom point ``w + e`` (Foret et al. 2021, eq. 2;
+the formulas of ``e`` are in :mod:`kernels.sam_parts.perturbation`), evaluates the gradient there, puts the weights back
+bit for bit, and lets the base optimizer step with that second gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kernels.problem import EFFECTS, require_choice
+from kernels.sam_parts.agreement import Processes, combined_loss, warn_of_skipped_step
+from kernels.sam_parts.loss_scaling import LossScaling
+from kernels.sam_parts.micro_batches import (
+    CLOSURE_EXAMPLE,
+    FORWARD_EXAMPLE,
+    Closure,
+    ForwardBatch,
+    Loss,
+    MicroBatch,
+    Noise,
+    micro_batches,
+)
+from kernels.sam_parts.parameters import Parameters, Predicate, all_finite, scale_gradients, values, with_gradient
+from kernels.sam_parts.perturbation import BACKENDS, NORMS, Ascent, Perturbation
+from kernels.sam_parts.running_statistics import RunningStatistics
+
+
+class SAM(torch.optim.Optimizer):
+    """SAM around a base optimizer.
+
+    Args:
+        params: a module, or parameters, (name, parameter) pairs, or groups of either, as for any torch optimizer. A
+            group may have its own ``rho``; schedules change ``param_groups[i]["rho"]`` as they change ``"lr"``.
+        base: class (or function) that makes the base optimizer from parameter groups; ``base_kwargs`` go to it.
+        rho: radius of the perturbation, >= 0. With 0 in all groups the step is that of the base optimizer, in one pass.
+        perturb: which parameters the perturbation moves *and* which gradient enters its norm, over all groups:
+            ``"all"``; ``"last-layer"``, the layer that owns the last trainable parameter with two or more dimensions,
+            in the module's order; or a function of (name, parameter).
+        norm: ``"l2"``, ``"linf"``, ``"adaptive"`` (ASAM) or None, no normalisation.
+        effect: which part of the gradient ``sum_n J_n^T lambda_n``, with example weights ``lambda_n = d loss / d
+            output_n`` and Jacobian ``J_n``, is taken at the phantom point: ``"full"`` both, ``"weights"`` lambda only,
+            ``"jacobian"`` J only. The latter two need ``step(forward=, loss=)``.
+        model: the module, where ``params`` is not one; gives names, and finds norm layers and DDP.
+        eta: of ``norm="adaptive"``.
+        decay_in_perturbation: whether the ascent gradient contains each group's ``weight_decay`` times the weights.
+        micro_batch_perturbation: with several micro-batches, one phantom point for all (``"global"``), or one for each
+            (``"local"``, m-SAM).
+        process_perturbation: under ``DistributedDataParallel``, one phantom point from the averaged gradient
+            (``"global"``), or one for each process from its own (``"local"``).
+        accumulate: the gradient and loss of several micro-batches are their ``"mean"`` or ``"sum"``.
+        same_noise: let the second pass draw the same random numbers (dropout masks) as the first. The isolated effects
+            always do: they compare one function at two points.
+        scaler: a ``torch.amp.GradScaler`` that SAM drives: the closure calls ``scaler.scale(loss).backward()``, nobody
+            else calls ``unscale_``, ``step`` or ``update``.
+        autocast: ``torch.bfloat16`` or ``torch.float16`` for ``forward=`` and ``loss=``.
+        backend: ``"auto"``, ``"foreach"`` or ``"triton"``, see :class:`kernels.sam_parts.perturbation.Perturbation`.
+
+    Attributes:
+        base: the base optimizer; shares ``param_groups`` and ``state``.
+        skipped_steps: number of steps that were skipped because a pass was not finite.
+        last_step_skipped: whether the last one was.
+
+    Raises:
+        ValueError: names the argument, the offending value and what is allowed.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> model = torch.nn.Linear(3, 1)
+        >>> inputs, targets = torch.randn(8, 3), torch.randn(8, 1)
+        >>> optimizer = SAM(model, torch.optim.SGD, rho=0.05, lr=0.1)
+        >>> def closure():
+        ...     loss = torch.nn.functional.mse_loss(model(inputs), targets)
+        ...     loss.backward()
+        ...     return loss
+        >>> losses = [float(optimizer.step(closure)) for _ in range(100)]
+        >>> losses[-1] < losses[0]
+        True
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        base: Callable[..., torch.optim.Optimizer] = torch.optim.SGD,
+        rho: float = 0.05,
+        *,
+        perturb: str | Predicate = "all",
+        norm: str | None = "l2",
+        effect: str = "full",
+        model: nn.Module | None = None,
+        eta: float = 0.01,
+        decay_in_perturbation: bool = False,
+        micro_batch_perturbation: str = "global",
+        process_perturbation: str = "global",
+        accumulate: str = "mean",
+        same_noise: bool = False,
+        scaler: torch.amp.GradScaler | None = None,
+        autocast: torch.dtype | None = None,
+        backend: str = "auto",
+        **base_kwargs: Any,
+    ) -> None:
+        norm = "none" if norm is None else norm
+        require_choice("norm", norm, NORMS)
+        require_choice("effect", effect, EFFECTS)
+        require_choice("micro_batch_perturbation", micro_batch_perturbation, ("global", "local"))
+        require_choice("process_perturbation", process_perturbation, ("global", "local"))
+        require_choice("accumulate", accumulate, ("mean", "sum"))
+        require_choice("backend", backend, BACKENDS)
+        if isinstance(base, torch.optim.Optimizer) or not callable(base):
+            raise ValueError(
+                f"base={base!r}; allowed: a class such as torch.optim.SGD, its options as further arguments"
+            )
+        if not eta >= 0:
+            raise ValueError(f"eta={eta!r}; allowed: a number >= 0")
+        model = params if model is None and isinstance(params, nn.Module) else model
+        self._parameters = Parameters(model)
+        self._perturb = perturb
+        super().__init__(self._parameters.groups(params), {"rho": rho})
+        self.base = base(self.param_groups, **base_kwargs)
+        if isinstance(self.base, torch.optim.LBFGS):
+            raise ValueError("base=LBFGS evaluates the loss itself; allowed: optimizers that step from one gradient")
+        self.defaults = {**self.base.defaults, "rho": rho}
+        self.param_groups, self.state = self.base.param_groups, self.base.state
+        self._check_groups(decay_in_perturbation)
+        self._selected = self._parameters.selected(perturb)
+
+        first = self.param_groups[0]["params"][0]
+        self._scaling = LossScaling(scaler, first.device)
+        if self._scaling.enabled and any(p.dtype == torch.float16 for p in self._all()):
+            raise ValueError(
+                "scaler= with float16 parameters; allowed: float32 parameters, and float16 by torch.autocast"
+            )
+        self._autocast = None if autocast is None else partial(torch.autocast, first.device.type, dtype=autocast)
+        self._effect = effect
+        self._decay_in_perturbation = decay_in_perturbation
+        self._one_phantom = micro_batch_perturbation == "global"
+        self._mean = accumulate == "mean"
+        self._same_noise = same_noise or effect != "full"
+        self._perturbation = Perturbation(norm, eta, backend)
+        self._statistics = RunningStatistics(model)
+        self._processes = Processes(model, process_perturbation, first.device)
+        self._micro_batches_under_way = 0
+        self.skipped_steps = 0
+        self.last_step_skipped = False
+
+    # --- torch.optim.Optimizer ----------------------------------------------------------------------------------------
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group, in SAM's forms of parameters. ``perturb`` is applied to all parameters anew."""
+        if "base" not in self.__dict__:  # called by Optimizer.__init__
+            super().add_param_group(param_group)
+            return
+        super().add_param_group(self._parameters.group(param_group, len(self.param_groups)))
+        self._check_groups(self._decay_in_perturbation)
+        self._selected = self._parameters.selected(self._perturb)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """As in torch. ``step`` does it itself; a closure need not (and of several, none may)."""
+        if self._micro_batches_under_way > 1:
+            raise ValueError("zero_grad() in one of several closures would lose the gradients of the others; remove it")
+        super().zero_grad(set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The base optimizer's state and all groups, as in torch, and under ``"sam"`` the counter and the scaler."""
+        own = {"skipped_steps": self.skipped_steps, "scaler": self._scaling.state_dict()}
+        return {**super().state_dict(), "sam": own}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load what :meth:`state_dict` returned, or the state of the base optimizer alone."""
+        super().load_state_dict({key: value for key, value in state_dict.items() if key != "sam"})
+        for group in self.param_groups:
+            group.setdefault("rho", self.defaults["rho"])
+        self.base.__setstate__({"state": self.state, "param_groups": self.param_groups})
+        self.param_groups, self.state = self.base.param_groups, self.base.state
+        own = state_dict.get("sam", {})
+        self.skipped_steps = own.get("skipped_steps", 0)
+        self._scaling.load_state_dict(own.get("scaler"))
+
+    @torch.no_grad()
+    def step(  # type: ignore[override]
+        self,
+        closure: Closure | Iterable[Closure] | None = None,
+        *,
+        forward: Callable[..., Any] | None = None,
+        loss: Callable[..., Tensor] | None = None,
+        batches: Iterable[Any] | None = None,
+    ) -> Loss:
+        """One step, by one of
+
+            step(closure)                             closure() does forward, loss and backward once, returns the loss
+            step([closure, ...])                      one closure per micro-batch
+            step(forward=f, loss=l)                   outputs = f(), loss = l(outputs); SAM does the backward pass
+            step(forward=f, loss=l, batches=[b, ...]) outputs = f(b), loss = l(outputs, b) for each micro-batch b
+
+        Each is called once at the real weights and then once at the phantom point (of ``effect="weights"``: ``forward``
+        once more at the real weights). Gradients are cleared first. A step with a pass whose loss or gradient is not
+        finite changes nothing: neither weights, nor the base optimizer's state, nor running statistics.
+
+        Returns:
+            The loss at the real weights, without graph.
+
+        Raises:
+            ValueError: if nothing to evaluate is given, or it does not keep the contract; with an example.
+        """
+        micro = micro_batches(closure, forward, loss, batches, self._scaling, self._autocast)
+        if self._effect != "full" and not isinstance(micro[0], ForwardBatch):
+            raise ValueError(
+                f"effect={self._effect!r} needs the network's outputs apart from the loss:\n{FORWARD_EXAMPLE}"
+            )
+        self._require_valid_rho()
+        self.zero_grad()
+        self._micro_batches_under_way = len(micro)
+        try:
+            with self._statistics.observed():
+                losses, finite = self._accumulate(micro)
+                scale_gradients(self._all(), self._undo(len(micro)))
+                finite = finite and self._processes.agree(self._finite(losses, self._all()))
+                if not finite:
+                    self._statistics.roll_back()
+                elif not with_gradient(self._all()):
+                    raise ValueError(f"no parameter has a gradient; the closure calls backward:\n{CLOSURE_EXAMPLE}")
+        finally:
+            self._micro_batches_under_way = 0
+        self._scaling.update(finite)
+        self.last_step_skipped = not finite
+        if finite:
+            self.base.step()
+        else:
+            self.skipped_steps += 1
+            if not self._scaling.enabled:
+                warn_of_skipped_step()
+        return combined_loss(losses[: len(micro)], self._mean)
+
+    # --- the passes ---------------------------------------------------------------------------------------------------
+
+    def _accumulate(self, micro: list[MicroBatch]) -> tuple[list[Loss], bool]:
+        """Leave the summed gradient in ``grad``; the losses, first those at the real weights, and if all is finite."""
+        if all(group["rho"] == 0 for group in self.param_groups):
+            return [self._run(b.gradient, b is micro[-1]) for b in micro], True
+        real: list[Loss] = []
+        phantom: list[Loss] = []
+        for shared in [micro] if self._one_phantom else [[b] for b in micro]:
+            finite = self._add_sharp_gradient(shared, shared[-1] is micro[-1], real, phantom)
+            if not finite:
+                return real, False
+        return real + phantom, True
+
+    def _add_sharp_gradient(self, shared: list[MicroBatch], last: bool, real: list[Loss], phantom: list[Loss]) -> bool:
+        """Add the gradient that the rule follows, of micro-batches that share a phantom point; if all is finite.
+
+        ``last``: no further micro-batches follow, so that processes now average the gradients.
+        """
+        aside = self._set_gradients_aside()
+        noise = Noise() if self._same_noise else None
+        weights = self._real_pass(shared, real)
+        groups = self._ascents(self._undo(len(shared)))
+        with self._statistics.held():
+            try:
+                norm = self._perturbation.move(groups)
+                for parameter in self._all():
+                    parameter.grad = aside.get(parameter)
+                losses = real[-len(shared) :]
+                if not self._processes.agree(math.isfinite(norm) and self._finite(losses, [])):
+                    return False
+                self._phantom_pass(shared, weights, last, phantom, noise)
+            finally:
+                self._perturbation.restore()
+        return True
+
+    def _real_pass(self, shared: list[MicroBatch], losses: list[Loss]) -> list[Tensor]:
+        """Gradients at the real weights; the example weights there, if the effect needs them."""
+        weights = []
+        inputs = self._needed_at_real_weights()
+        for batch in shared:
+            sync = self._processes.average_real_gradients and batch is shared[-1]
+            if self._effect == "jacobian":
+                assert isinstance(batch, ForwardBatch)
+                loss, of_batch = self._run(partial(batch.gradient_and_weights, inputs), sync)
+                weights.append(of_batch)
+            else:
+                loss = self._run(partial(batch.gradient, inputs), sync)
+            losses.append(loss)
+        return weights
+
+    def _phantom_pass(
+        self, shared: list[MicroBatch], weights: list[Tensor], last: bool, losses: list[Loss], noise: Noise | None
+    ) -> None:
+        """Add the gradient of the effect; ``weights`` are the example weights at the real weights, if it needs them."""
+        if noise is not None:
+            noise.replay()
+        if self._effect == "full":
+            losses += [self._run(b.gradient, last and b is shared[-1]) for b in shared]
+            return
+        forwards = [b for b in shared if isinstance(b, ForwardBatch)]
+        if self._effect == "weights":
+            for batch in forwards:
+                of_batch, loss = self._run(batch.example_weights, sync=False)
+                weights.append(of_batch)
+                losses.append(loss)
+            self._perturbation.restore()
+            if noise is not None:
+                noise.replay()
+        for batch, of_batch in zip(forwards, weights, strict=True):
+            self._run(partial(batch.pull_back, of_batch), last and batch is shared[-1])
+
+    def _run(self, work: Callable[[], Any], sync: bool) -> Any:
+        """Call ``work``; ``sync``: processes average their gradients in its backward pass."""
+        context: AbstractContextManager[Any] = nullcontext() if sync else self._processes.no_sync()
+        with context:
+            return work()
+
+    # --- gradients ----------------------------------------------------------------------------------------------------
+
+    def _all(self) -> list[Tensor]:
+        return [p for group in self.param_groups for p in group["params"]]
+
+    def _set_gradients_aside(self) -> dict[Tensor, Tensor]:
+        aside = {p: p.grad for p in with_gradient(self._all()) if p.grad is not None}
+        for parameter in aside:
+            parameter.grad = None
+        return aside
+
+    def _needed_at_real_weights(self) -> list[Tensor] | None:
+        """The parameters whose gradient the first pass needs; None for all."""
+        everything = len(self._selected) == len(self._all())
+        if everything or (self._processes.average_real_gradients and self._processes.distributed):
+            return None
+        return [p for p in self._all() if p in self._selected and p.requires_grad] or None
+
+    def _ascents(self, factor: float) -> list[Ascent]:
+        """The selected parameters with a gradient, by group, their gradients multiplied by ``factor``."""
+        groups = []
+        for group in self.param_groups:
+            chosen = with_gradient(p for p in group["params"] if p in self._selected)
+            scale_gradients(chosen, factor)
+            decay = group["weight_decay"] if self._decay_in_perturbation else 0.0
+            groups.append(Ascent(chosen, float(group["rho"]), float(decay)))
+        return groups
+
+    def _undo(self, count: int) -> float:
+        """What gradients summed over ``count`` micro-batches are multiplied by: mean, and no loss scale."""
+        return self._scaling.factor / (count if self._mean else 1)
+
+    def _finite(self, losses: list[Loss], parameters: list[Tensor]) -> bool:
+        if not all(math.isfinite(float(loss)) for loss in losses):
+            return False
+        return all_finite([values(p.grad) for p in parameters if p.grad is not None])
+
+    # --- checks -------------------------------------------------------------------------------------------------------
+
+    def _require_valid_rho(self) -> None:
+        for index, group in enumerate(self.param_groups):
+            if not (math.isfinite(group["rho"]) and group["rho"] >= 0):
+                raise ValueError(f"param_groups[{index}]['rho']={group['rho']!r}; allowed: a finite number >= 0")
+
+    def _check_groups(self, decay_in_perturbation: bool) -> None:
+        self._require_valid_rho()
+        for index, group in enumerate(self.param_groups):
+            if group.get("maximize"):
+                raise ValueError(f"param_groups[{index}]['maximize']=True; allowed: False. Return the negative loss")
+            if decay_in_perturbation and "weight_decay" not in group:
+                raise ValueError(f"decay_in_perturbation=True, but {type(self.base).__name__} has no weight_decay")

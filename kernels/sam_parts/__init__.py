@@ -1,0 +1,1 @@
+"""The parts of :mod:`kernels.sam`: one concern each. Importing this package imports nothing."""
