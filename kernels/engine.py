@@ -3,6 +3,7 @@
 =============  ====================================  ===================
 engine         runs on                               precision
 =============  ====================================  ===================
+``triton``     GPUs, a whole training per launch     float32, float64
 ``cpu``        all CPUs, by the native C++ module    float32, float64
 ``reference``  NumPy, readable and slow              float64
 =============  ====================================  ===================
@@ -16,7 +17,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kernels import cpu, reference
+from kernels import cpu, reference, triton_engine
 from kernels.problem import TrainingProblem, TrainingResult, require_choice, require_whole
 
 Progress = Callable[[int, int], None]
@@ -31,6 +32,8 @@ class _Engine:
     unavailable: Callable[[], str | None]
     lacks: Callable[[TrainingProblem], str | None]
     run: Callable[[TrainingProblem, str, int | None, Progress | None], TrainingResult]
+    pays: Callable[[TrainingProblem], bool] = lambda problem: True
+    """Whether "auto" should consider it for a problem; False is no lack and warns of nothing."""
 
 
 def _run_reference(
@@ -39,8 +42,17 @@ def _run_reference(
     return reference.train(problem, progress)
 
 
+def _run_triton(
+    problem: TrainingProblem, precision: str, threads: int | None, progress: Progress | None
+) -> TrainingResult:
+    return triton_engine.train(problem, precision, progress)
+
+
 # In the order in which "auto" prefers them.
 _ENGINES = {
+    triton_engine.NAME: _Engine(
+        triton_engine.PRECISIONS, triton_engine.unavailable, triton_engine.lacks, _run_triton, triton_engine.pays
+    ),
     cpu.NAME: _Engine(cpu.PRECISIONS, cpu.unavailable, cpu.lacks, cpu.train),
     reference.NAME: _Engine(("float64",), lambda: None, reference.lacks, _run_reference),
 }
@@ -64,11 +76,11 @@ def train(
 
     Args:
         problem: the batch of trainings.
-        engine: ``"cpu"``, ``"reference"``, or ``"auto"``: the first of these that is available and lacks nothing that
-            the problem and ``precision`` ask for.
-        precision: ``"float32"`` or ``"float64"``; None is the engine's default (cpu: float32, reference: float64).
+        engine: ``"triton"``, ``"cpu"``, ``"reference"``, or ``"auto"``: the first of these that is available and lacks
+            nothing that the problem and ``precision`` ask for (triton: if the work is worth its start).
+        precision: ``"float32"`` or ``"float64"``; None is the engine's default (reference: float64, others: float32).
         threads: worker threads of the cpu engine. Default: the first number in ``OMP_NUM_THREADS``, else the CPUs that
-            the process may run on. The reference engine ignores it.
+            the process may run on. The other engines ignore it.
         progress: called with (steps done, steps in all) now and then; what it raises stops the training.
 
     Returns:
@@ -116,7 +128,8 @@ def _shortcoming(name: str, problem: TrainingProblem, precision: str | None) -> 
 def _choose(problem: TrainingProblem, precision: str | None) -> str:
     """The first engine that is available and can do it; a warning, once, where the fast one is not available."""
     global _warned_of_fallback
-    able = [name for name in _ENGINES if _shortcoming(name, problem, precision) is None]
+    paying = [name for name, engine in _ENGINES.items() if engine.pays(problem)]
+    able = [name for name in paying if _shortcoming(name, problem, precision) is None]
     skipped = None
     for name in able:
         reason = _ENGINES[name].unavailable()

@@ -1,0 +1,359 @@
+"""The Triton engine against JAX, torch and the device: python benchmarks/bench_gpu.py [--quick]
+
+The cases of ``bench_cpu.py`` (a two-layer ReLU network and the two-feature diagonal network under SAM, float32), with
+enough runs to fill a GPU, and a wide two-layer network. Peers: JAX ``jit(vmap(scan))`` in three formulations, at full
+float32 precision; torch on batched tensors with hand-written gradients, by ``torch.compile`` and as a CUDA graph. A
+candidate is timed only if its parameters agree with the engine's, and the engine only if its agree with the float64
+reference. Compilation is not timed. The engine is timed twice: its kernel alone ("engine, kernel") and everything that
+``train`` does, copies to and from the device included.
+
+The device's FP32 peak is measured by a kernel of independent multiply-adds, its copy bandwidth by a copy of 1 GiB. The
+fraction of the peak counts multiply-adds (two operations each), multiplications and additions of the algorithm, not of
+its address arithmetic. Rows are appended to ``benchmarks/results/gpu.csv``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+import numpy as np
+import torch
+import triton
+import triton.language as tl
+from bench_cpu import Candidate, Case, Layers, append, diagonal_case, jax_candidates, relu_case, versions
+
+from kernels import train, triton_engine, triton_table
+
+RESULTS = Path(__file__).parent / "results" / "gpu.csv"
+CHECK_STEPS, CHECK_RUNS = 20, 256
+CHECK_TOLERANCE = 2e-4
+"""As in bench_cpu.py: twenty float32 steps of about a hundred roundings each."""
+UNROLLED = 10
+"""Steps that a torch candidate does per call."""
+
+
+def wide_case(runs: int) -> Case:
+    """Two-layer ReLU, S=64, m=64, d=32."""
+    rng = np.random.default_rng(1)
+    features = rng.normal(size=(1, 64, 32)) / np.sqrt(32)
+    problem = replace(
+        relu_case(runs).problem,
+        features=features,
+        labels=np.where(features[:, :, 0] > 0, 1.0, -1.0),
+        sample_weights=None,
+        feature_scale=None,
+        initial_layers=(0.3 * rng.normal(size=(runs, 64, 32)), 0.3 * rng.normal(size=(runs, 64))),
+    )
+    return Case("two_layer_relu S=64 m=64 d=32", problem)
+
+
+def operations(case: Case) -> int:
+    """Floating-point operations of the algorithm in one step of one run; an exponential or a division is one."""
+    p = case.problem
+    parameters = sum(int(np.prod(layer.shape[1:])) for layer in p.layers)
+    if case.relu:
+        a_pass = p.samples * (p.width * (4 * p.dimension + 2) + 8) + p.width * (3 * p.dimension - 1)
+    else:
+        a_pass = p.samples * (4 * p.dimension + 8) + 3 * p.dimension
+    return 2 * a_pass + 6 * parameters  # norm (2), phantom point (2), update (2)
+
+
+def engine(device: torch.device) -> Candidate:
+    def make(case: Case, steps: int) -> Callable[[], Any]:
+        problem = case.at(steps)
+        return lambda: train(problem, "triton", precision="float32")
+
+    return Candidate("engine", make, lambda result: result.layers)
+
+
+def engine_kernel(device: torch.device) -> Candidate:
+    """One launch on one device, its arguments there already; repeats go on training from where the last one ended."""
+
+    def make(case: Case, steps: int) -> Callable[[], Any]:
+        from kernels.triton_host import DeviceTraining
+
+        problem = case.at(steps)
+        training = DeviceTraining(problem, "float32", device, triton_table.choose(problem))
+        start = training.result.theta.clone()
+
+        def run() -> Any:
+            training.result.theta.copy_(start)
+            training.step, training.row = 0, 0
+            training.advance(steps)
+            torch.cuda.synchronize(device)
+            return training
+
+        return run
+
+    def layers(training: Any) -> Layers:
+        theta = training.result.theta.T.cpu().numpy()
+        shapes = [layer.shape for layer in training.problem.layers]
+        edges = np.cumsum([0, *(int(np.prod(shape[1:])) for shape in shapes)])
+        return tuple(theta[:, a:b].reshape(s) for a, b, s in zip(edges[:-1], edges[1:], shapes, strict=True))
+
+    return Candidate("engine, kernel", make, layers)
+
+
+def torch_candidates(device: torch.device) -> list[Candidate]:
+    def several(case: Case) -> tuple[Callable[..., Any], Layers]:
+        features, labels, weights, eta, rho = (torch.from_numpy(np.array(a)).to(device) for a in case.data())
+        signed = labels * weights
+
+        def relu_gradient(first: Any, last: Any) -> tuple[Any, Any]:
+            hidden = torch.einsum("sd,bmd->bsm", features, first)
+            active = torch.relu(hidden)
+            c = -torch.sigmoid(-labels * torch.einsum("bsm,bm->bs", active, last)) * signed
+            spread = torch.where(hidden > 0, c[:, :, None], 0.0)
+            by_neuron = torch.einsum("bsm,sd->bmd", spread, features)
+            return by_neuron * last[:, :, None], torch.einsum("bs,bsm->bm", c, active)
+
+        def diagonal_gradient(first: Any, last: Any) -> tuple[Any, Any]:
+            c = -torch.sigmoid(-labels * ((first * last) @ features.T)) * signed
+            by_coefficient = c @ features
+            return by_coefficient * last, by_coefficient * first
+
+        gradient = relu_gradient if case.relu else diagonal_gradient
+
+        def steps(first: Any, last: Any) -> tuple[Any, Any]:
+            trailing = (1,) * (first.ndim - 1)
+            for _ in range(UNROLLED):
+                a, b = gradient(first, last)
+                radius = rho * torch.rsqrt((a * a).flatten(1).sum(1) + (b * b).sum(1))
+                a, b = gradient(first + radius.reshape(-1, *trailing) * a, last + radius[:, None] * b)
+                first, last = first - eta.reshape(-1, *trailing) * a, last - eta[:, None] * b
+            return first, last
+
+        initial = tuple(torch.from_numpy(np.array(layer)).to(device) for layer in case.initial())
+        return steps, initial
+
+    def make_compiled(case: Case, steps: int) -> Callable[[], Any]:
+        function, initial = several(case)
+        compiled = torch.compile(function)
+
+        def run() -> Any:
+            layers = initial
+            with torch.inference_mode():
+                for _ in range(steps // UNROLLED):
+                    layers = compiled(*layers)
+            torch.cuda.synchronize(device)
+            return layers
+
+        return run
+
+    def make_graph(case: Case, steps: int) -> Callable[[], Any]:
+        function, initial = several(case)
+        held = [layer.clone() for layer in initial]
+        side = torch.cuda.Stream(device)
+        side.wait_stream(torch.cuda.current_stream(device))
+        with torch.inference_mode(), torch.cuda.stream(side):
+            function(*held)
+        torch.cuda.current_stream(device).wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.inference_mode(), torch.cuda.graph(graph):
+            for kept, layer in zip(held, function(*held), strict=True):
+                kept.copy_(layer)
+
+        def run() -> Any:
+            with torch.inference_mode():
+                for kept, layer in zip(held, initial, strict=True):
+                    kept.copy_(layer)
+            for _ in range(steps // UNROLLED):
+                graph.replay()
+            torch.cuda.synchronize(device)
+            return held
+
+        return run
+
+    def to_numpy(layers: Any) -> Layers:
+        return tuple(layer.cpu().numpy() for layer in layers)
+
+    return [
+        Candidate("torch.compile, batched", make_compiled, to_numpy),
+        Candidate("torch CUDA graph, batched", make_graph, to_numpy),
+    ]
+
+
+def peers(device: torch.device) -> list[Candidate]:
+    found = torch_candidates(device)
+    try:
+        import jax
+
+        jax.config.update("jax_default_matmul_precision", "highest")
+        platform = jax.default_backend()
+        if platform == "cpu":
+            print("jax is skipped: it has no GPU here", file=sys.stderr)
+        else:
+            found += jax_candidates()
+    except Exception as error:  # a jax that cannot start must not take the others with it
+        print(f"jax is skipped: {type(error).__name__}: {str(error)[:200]}", file=sys.stderr)
+    return found
+
+
+@triton.jit
+def multiply_adds(out, rounds, BLOCK: tl.constexpr):
+    """Sixteen independent chains of multiply-adds a thread, 64 of each a round."""
+    x = tl.arange(0, BLOCK).to(tl.float32) * 1e-6
+    sums = ()
+    for i in tl.static_range(16):
+        sums = sums + (x + i,)  # noqa: RUF005
+    for _ in range(rounds):
+        for _repeat in tl.static_range(64):
+            longer = ()
+            for i in tl.static_range(16):
+                longer = longer + (sums[i] * 0.999 + x,)  # noqa: RUF005
+            sums = longer
+    total = sums[0]
+    for i in tl.static_range(1, 16):
+        total += sums[i]
+    tl.store(out + tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), total)
+
+
+def seconds_of(call: Callable[[], Any], device: torch.device) -> float:
+    call()
+    torch.cuda.synchronize(device)
+    started = time.perf_counter()
+    call()
+    torch.cuda.synchronize(device)
+    return time.perf_counter() - started
+
+
+def measured_peak(device: torch.device) -> float:
+    """FP32 operations per second, two for a multiply-add."""
+    programs, block, rounds = 132 * 64, 128, 2000
+    out = torch.empty(programs * block, device=device)
+    spent = min(seconds_of(lambda: multiply_adds[(programs,)](out, rounds, block), device) for _ in range(3))
+    return 2.0 * programs * block * rounds * 64 * 16 / spent
+
+
+def measured_bandwidth(device: torch.device) -> float:
+    """Bytes per second, read and written, of a copy of 1 GiB."""
+    source = torch.empty(2**28, device=device)
+    target = torch.empty_like(source)
+    return 2.0 * 2**30 / min(seconds_of(lambda: target.copy_(source), device) for _ in range(5))
+
+
+def worst_difference(a: Layers, b: Layers) -> float:
+    return max(float(np.abs(np.asarray(x, float) - np.asarray(y, float)).max()) for x, y in zip(a, b, strict=True))
+
+
+def agreeing(case: Case, candidates: list[Candidate]) -> list[Candidate]:
+    """The candidates whose parameters after a few steps are the reference's, on a part of the runs."""
+    part = Case(case.name, case.problem.select(slice(0, CHECK_RUNS)))
+    wanted = train(part.at(CHECK_STEPS), "reference").layers
+    agreed = []
+    for candidate in candidates:
+        try:
+            error = worst_difference(wanted, candidate.layers(candidate.make(part, CHECK_STEPS)()))
+        except Exception as failure:  # a peer that cannot compile here must not take the others with it
+            print(f"{candidate.name} is skipped: {type(failure).__name__}: {str(failure)[:200]}", file=sys.stderr)
+            continue
+        if error <= CHECK_TOLERANCE:
+            agreed.append(candidate)
+        elif candidate.name.startswith("engine"):
+            raise SystemExit(
+                f"{case.name}: {candidate.name} differs from the reference by {error:.2g}: nothing is timed"
+            )
+        else:
+            print(f"{candidate.name} is skipped: it differs from the reference by {error:.2g}", file=sys.stderr)
+    return agreed
+
+
+def measure(
+    case: Case, candidates: list[Candidate], steps: int, budget: float, repetitions: int
+) -> dict[str, list[float]]:
+    """Run-steps per second of each candidate; a candidate whose call is long is repeated less often."""
+    rates: dict[str, list[float]] = {}
+    for candidate in candidates:
+        many = steps if candidate.name.startswith("engine") else max(UNROLLED, steps // 20 // UNROLLED * UNROLLED)
+        try:
+            run = candidate.make(case, many)
+            run()
+            ended = time.perf_counter() + budget
+            rates[candidate.name] = []
+            while len(rates[candidate.name]) < repetitions and (
+                not rates[candidate.name] or time.perf_counter() < ended
+            ):
+                started = time.perf_counter()
+                run()
+                rates[candidate.name].append(case.problem.runs * many / (time.perf_counter() - started))
+        except Exception as failure:  # out of memory, say
+            rates.pop(candidate.name, None)
+            print(f"{candidate.name} is skipped: {type(failure).__name__}: {str(failure)[:200]}", file=sys.stderr)
+        torch.cuda.empty_cache()
+    return rates
+
+
+def device_name(device: torch.device) -> str:
+    clock = ""
+    try:
+        query = ["nvidia-smi", "--query-gpu=clocks.max.sm,power.limit", "--format=csv,noheader", f"--id={device.index}"]
+        clock = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        pass
+    return torch.cuda.get_device_name(device) + (f" ({clock})" if clock else "")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="few runs and repetitions, nothing is written")
+    parser.add_argument("--seconds", type=float, default=4.0, help="longest time for a candidate's repetitions")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="CSV file that rows are appended to")
+    arguments = parser.parse_args()
+    if not torch.cuda.is_available():
+        raise SystemExit("bench_gpu: torch finds no GPU here")
+    reason = triton_engine.unavailable()
+    if reason is not None:
+        raise SystemExit(f"bench_gpu: the engine is not available: {reason}")
+    device = torch.device("cuda", 0)
+    peak, bandwidth = measured_peak(device), measured_bandwidth(device)
+    common = {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "device": device_name(device), "devices": torch.cuda.device_count(),
+        "versions": f"{versions()}, triton {triton.__version__}",
+        "measured_fp32_tflops": f"{peak / 1e12:.4g}", "measured_copy_gb_per_second": f"{bandwidth / 1e9:.4g}",
+    }  # fmt: skip
+    print(f"{common['device']}: {peak / 1e12:.1f} TFLOP/s in multiply-adds, copies at {bandwidth / 1e9:.0f} GB/s")
+    shrink = 32 if arguments.quick else 1
+    cases = [
+        (relu_case(262144 // shrink), 2000),
+        (wide_case(16384 // shrink), 500),
+        (diagonal_case(2**21 // shrink), 10000),
+    ]
+    for case, steps in cases:
+        candidates = agreeing(case, [engine_kernel(device), engine(device), *peers(device)])
+        rates = measure(case, candidates, steps, arguments.seconds, 3 if arguments.quick else 9)
+        mine = float(np.median(rates["engine, kernel"]))
+        print(f"\n{case.name}, B={case.problem.runs}, SAM, float32")
+        table = []
+        for name, values in rates.items():
+            low, median, high = np.percentile(values, [20, 50, 80])
+            fraction = median * operations(case) / peak
+            table.append(
+                {
+                    **common, "case": case.name, "runs": case.problem.runs, "candidate": name,
+                    "repetitions": len(values), "run_steps_per_second_p20": f"{low:.4g}",
+                    "run_steps_per_second_median": f"{median:.4g}", "run_steps_per_second_p80": f"{high:.4g}",
+                    "kernel_over_this": f"{mine / median:.3g}", "fraction_of_measured_peak": f"{fraction:.3g}",
+                }
+            )  # fmt: skip
+            print(
+                f"  {name:<42} {median / 1e6:10.2f} M run-steps/s ({low / 1e6:.2f} to {high / 1e6:.2f}); the kernel is "
+                f"{mine / median:.3g} x this; {fraction:.1%} of the measured peak", flush=True,
+            )  # fmt: skip
+        if not arguments.quick:
+            append(table, arguments.output)
+
+
+if __name__ == "__main__":
+    main()

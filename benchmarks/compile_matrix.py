@@ -1,0 +1,185 @@
+"""Compile every variant of the Triton kernel for every architecture, without a GPU: python benchmarks/compile_matrix.py
+
+For each variant and architecture: seconds to compile, registers, spilled bytes and shared memory, read from the
+compiled code by the cuobjdump inside the triton package (AMD: from the code object's metadata). Written to
+``benchmarks/results/compile_matrix.csv``. Needs torch (any build) and triton.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from kernels.problem import TrainingProblem
+from kernels.triton_host import DeviceTraining
+from kernels.triton_table import Launch, choose
+from kernels.triton_training import train_kernel
+
+RESULTS = Path(__file__).parent / "results" / "compile_matrix.csv"
+TARGETS = {
+    "sm_80": GPUTarget("cuda", 80, 32),
+    "sm_90": GPUTarget("cuda", 90, 32),
+    "sm_100": GPUTarget("cuda", 100, 32),
+    "gfx942": GPUTarget("hip", "gfx942", 64),
+}
+POINTERS = {
+    torch.float32: "*fp32", torch.float64: "*fp64", torch.int32: "*i32", torch.int64: "*i64", torch.uint32: "*u32",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A problem's shape and rule, of which the kernel is specialised to a part."""
+
+    name: str
+    network: str
+    samples: int
+    width: int
+    dimension: int
+    depth: int = 2
+    options: tuple[tuple[str, Any], ...] = ()
+    precision: str = "float32"
+
+    def problem(self, runs: int = 4) -> TrainingProblem:
+        rng = np.random.default_rng(0)
+        features = rng.normal(size=(1, self.samples, self.dimension))
+        layers: tuple[Any, ...]
+        if self.network == "diagonal":
+            layers = (rng.normal(size=(runs, self.dimension)),) * self.depth
+            kind: dict[str, Any] = {}
+        else:
+            layers = (rng.normal(size=(runs, self.width, self.dimension)), rng.normal(size=(runs, self.width)))
+            kind = {"network": "two_layer", "activation": self.network}
+        chosen: dict[str, Any] = {"rho": 0.1, "steps": 100, **dict(self.options)}
+        return TrainingProblem(features, np.sign(features[:, :, 0]), layers, **kind, **chosen)
+
+
+EVERYTHING = (
+    ("record_steps", (0, 50)), ("record_layers", True), ("loss_levels", (0.1,)), ("momentum", 0.9),
+    ("weight_decay", 0.1), ("batch_size", 8),
+)  # fmt: skip
+VARIANTS = (
+    Variant("diagonal two atoms", "diagonal", 2, 2, 2),
+    Variant("diagonal 8", "diagonal", 64, 8, 8),
+    Variant("diagonal 32", "diagonal", 64, 32, 32),
+    Variant("diagonal 200", "diagonal", 64, 200, 200),
+    Variant("diagonal depth 4", "diagonal", 64, 8, 8, depth=4),
+    Variant("linear 16x4", "linear", 64, 16, 4),
+    Variant("linear 64x32", "linear", 64, 64, 32),
+    Variant("relu 16x4", "relu", 64, 16, 4),
+    Variant("relu 16x4 effect weights", "relu", 64, 16, 4, options=(("effect", "weights"),)),
+    Variant("relu 16x2", "relu", 64, 16, 2),
+    Variant("relu 32x8", "relu", 64, 32, 8),
+    Variant("relu 64x32", "relu", 64, 64, 32),
+    Variant("relu 256x16", "relu", 64, 256, 16),
+    Variant("diagonal two atoms, everything", "diagonal", 2, 2, 2, options=EVERYTHING),
+    Variant("linear 16x4, everything", "linear", 64, 16, 4, options=EVERYTHING),
+    Variant("relu 16x4, everything", "relu", 64, 16, 4, options=EVERYTHING),
+    Variant("relu 16x4 float64", "relu", 64, 16, 4, precision="float64"),
+)  # fmt: skip
+
+
+def compiled(variant: Variant, target: GPUTarget, launch: Launch | None = None) -> Any:
+    """The compiled kernel of a variant (``asm["ptx"]``, ``asm["cubin"]``) for a target that need not be here."""
+    problem = variant.problem()
+    training = DeviceTraining(
+        problem, variant.precision, torch.device("cpu"), launch or choose(problem, variant.precision)
+    )
+    options = dict(training.options)
+    settings = {name: options.pop(name) for name in ("num_warps", "enable_fp_fusion")}
+    signature: dict[str, str] = {}
+    for name in train_kernel.arg_names:
+        if name in options:
+            signature[name] = "constexpr"
+        elif isinstance(value := training.arguments.get(name), torch.Tensor):
+            signature[name] = POINTERS[value.dtype]
+        else:
+            signature[name] = "i32"
+    return triton.compile(ASTSource(train_kernel, signature, options), target=target, options=settings)
+
+
+def nvidia_tool(name: str) -> str:
+    """Path of a tool inside the triton package."""
+    import triton.backends.nvidia
+
+    return str(Path(triton.backends.nvidia.__path__[0]) / "bin" / name)
+
+
+def resources(kernel: Any) -> dict[str, int]:
+    """Registers per thread, spilled bytes per thread and shared memory per program."""
+    if "cubin" in kernel.asm:
+        with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+            file.write(kernel.asm["cubin"])
+            file.flush()
+            command = [nvidia_tool("cuobjdump"), "--dump-resource-usage", file.name]
+            text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        found = {name: int(re.findall(rf"\b{name}:(\d+)", text)[-1]) for name in ("REG", "STACK", "LOCAL", "SHARED")}
+        spilled = found["STACK"] + found["LOCAL"]
+        return {"registers": found["REG"], "spilled_bytes": spilled, "shared_bytes": found["SHARED"]}
+    text = kernel.asm["amdgcn"]
+
+    def number(pattern: str) -> int:
+        return int(re.findall(pattern, text)[-1])
+
+    return {
+        "registers": number(r"\.vgpr_count:\s*(\d+)"),
+        "spilled_bytes": 4 * number(r"\.vgpr_spill_count:\s*(\d+)"),
+        "shared_bytes": number(r"\.group_segment_fixed_size:\s*(\d+)"),
+    }
+
+
+def rows(variants: tuple[Variant, ...], targets: dict[str, GPUTarget]) -> Iterator[dict[str, Any]]:
+    for variant in variants:
+        launch = choose(variant.problem(), variant.precision)
+        for architecture, target in targets.items():
+            started = time.perf_counter()
+            kernel = compiled(variant, target)
+            yield {
+                "variant": variant.name, "architecture": architecture, "precision": variant.precision,
+                "samples": variant.samples, "width": variant.width, "dimension": variant.dimension,
+                "threads_per_run": launch.lanes, "runs_per_program": launch.rows, "warps": launch.warps,
+                "unroll": launch.unroll, **resources(kernel),
+                "compile_seconds": round(time.perf_counter() - started, 1), "triton": triton.__version__,
+            }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--only", default="", help="only the variants of these names, comma-separated")
+    parser.add_argument("--architecture", choices=TARGETS, action="append", help="default: all")
+    parser.add_argument("--output", type=Path, help="default: the results of the whole matrix")
+    arguments = parser.parse_args()
+    targets = {name: TARGETS[name] for name in arguments.architecture or TARGETS}
+    table = []
+    names = arguments.only.split(",") if arguments.only else [variant.name for variant in VARIANTS]
+    for row in rows(tuple(variant for variant in VARIANTS if variant.name in names), targets):
+        table.append(row)
+        print(
+            f"{row['variant']:<32} {row['architecture']:<7} registers {row['registers']:>3}  spilled "
+            f"{row['spilled_bytes']:>4}  shared {row['shared_bytes']:>6}  {row['compile_seconds']:>5} s", flush=True,
+        )  # fmt: skip
+    output = arguments.output or (None if arguments.only or arguments.architecture else RESULTS)
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with output.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(table[0]))
+            writer.writeheader()
+            writer.writerows(table)
+
+
+if __name__ == "__main__":
+    main()

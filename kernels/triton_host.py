@@ -1,0 +1,217 @@
+"""The host's side of the Triton engine: arrays to the device, launches, results back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import triton
+from numpy.typing import NDArray
+
+from kernels.problem import TrainingProblem
+from kernels.sampling import sampling_thresholds
+from kernels.triton_table import Launch
+from kernels.triton_training import train_kernel
+
+Progress = Callable[[int, int], None]
+
+LAUNCH_SECONDS = 0.1
+"""Aim for the length of a launch: between launches progress is reported and Ctrl-C answered."""
+FIRST_STEPS, GROWTH = 64, 2
+"""Steps of the first launch, which may include compilation, and the factor from one launch to the next."""
+
+
+@dataclass(frozen=True)
+class DeviceResult:
+    """What one device computed, as tensors on it with the runs last: parameters P, record rows R (the last is the
+    final state), loss levels K."""
+
+    theta: torch.Tensor
+    """``[P, B]``"""
+    stopped: torch.Tensor
+    """``[B]``"""
+    record_coefficients: torch.Tensor
+    """``[R + 1, d, B]``"""
+    record_loss: torch.Tensor
+    """``[R + 1, B]``"""
+    record_norm: torch.Tensor
+    record_layers: torch.Tensor
+    """``[R + 1, P, B]`` or empty"""
+    crossing_step: torch.Tensor
+    """``[K, B]``"""
+    crossing_coefficients: torch.Tensor
+    crossing_loss: torch.Tensor
+    crossing_layers: torch.Tensor
+
+
+class DeviceTraining:
+    """A problem (or the part of it that one device has) on its device, and the step it has reached."""
+
+    def __init__(self, problem: TrainingProblem, precision: str, device: torch.device, launch: Launch) -> None:
+        self.problem, self.device, self.launch = problem, device, launch
+        self.dtype = getattr(torch, precision)
+        self.step, self.row = 0, 0
+        steps = problem.array("record_steps")
+        self.targets = [*map(int, steps), problem.steps]
+        self.result = self._blank_result()
+        self.arguments, self.options = self._arguments()
+
+    def _tensor(self, array: NDArray[Any], dtype: torch.dtype | None = None) -> torch.Tensor:
+        whole = np.ascontiguousarray(array)
+        return torch.from_numpy(whole if whole.flags.writeable else whole.copy()).to(self.device, dtype or self.dtype)
+
+    def _blank(self, *shape: int, value: float = float("nan"), dtype: torch.dtype | None = None) -> torch.Tensor:
+        return torch.full(shape, value, dtype=dtype or self.dtype, device=self.device)
+
+    def _runs_last(self, array: NDArray[Any]) -> tuple[torch.Tensor, bool]:
+        """(``[..., B]``, False), or (``[...]``, True) where all runs share the array. Goes through the device's memory
+        once; no copy is made for each run of what they share."""
+        if array.shape[0] == 1 or array.strides[0] == 0:
+            return self._tensor(array[0]), True
+        return self._tensor(array).movedim(0, -1).contiguous(), False
+
+    def _blank_result(self) -> DeviceResult:
+        problem = self.problem
+        runs, d = problem.runs, problem.dimension
+        rows, levels = len(self.targets), len(problem.array("loss_levels"))
+        parameters = sum(int(np.prod(layer.shape[1:])) for layer in problem.layers)
+        layers = [layer.reshape(runs, -1) if layer.strides[0] else layer[:1].reshape(1, -1) for layer in problem.layers]
+        theta = torch.cat([self._tensor(layer).expand(runs, -1).T for layer in layers]).contiguous()
+        kept = problem.record_layers
+        return DeviceResult(
+            theta=theta,
+            stopped=self._blank(runs, value=problem.steps, dtype=torch.int64),
+            record_coefficients=self._blank(rows, d, runs),
+            record_loss=self._blank(rows, runs),
+            record_norm=self._blank(rows, runs),
+            record_layers=self._blank(rows if kept else 0, parameters, runs),
+            crossing_step=self._blank(levels, runs, value=-1, dtype=torch.int64),
+            crossing_coefficients=self._blank(levels, d, runs),
+            crossing_loss=self._blank(levels, runs),
+            crossing_layers=self._blank(levels if kept else 0, parameters, runs),
+        )
+
+    def _arguments(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        problem, launch, result = self.problem, self.launch, self.result
+        runs = problem.runs
+        one_row = [problem.array(name) for name in ("features", "labels", "sample_weights", "feature_scale")]
+        x, y, pi, scale = one_row
+        scaled = bool((scale != 1).any())
+        if scaled and (len(scale) == 1 or len(x) > 1):
+            # The product is rounded as the kernel would round it, so that sharing does not change a bit.
+            np_type = np.dtype(str(self.dtype).removeprefix("torch."))
+            x, scaled = x.astype(np_type) * scale.astype(np_type)[:, None, :], False
+        features, features_shared = self._runs_last(x)
+        labels, labels_shared = self._runs_last(y)
+        weights, weights_shared = self._runs_last(pi)
+        scales, scale_shared = self._runs_last(scale)
+        drawn = problem.batch_size is not None
+        thresholds, thresholds_shared = torch.zeros(1, dtype=torch.int64, device=self.device), True
+        seeds = torch.zeros(1, dtype=torch.int32, device=self.device)
+        if drawn:
+            exact = sampling_thresholds(pi).astype(np.int64)
+            if exact.shape[1]:
+                shared = len(exact) == 1
+                thresholds = self._tensor(exact[0] if shared else exact.T, torch.int64)
+                thresholds_shared = shared
+            key = problem.array("batch_seed")
+            halves = np.stack([key & np.uint64(0xFFFFFFFF), key >> np.uint64(32)]).astype(np.uint32)
+            seeds = torch.as_tensor(halves.view(np.int32)).to(self.device).view(torch.uint32)
+        levels = self._levels()
+        first, end = self._perturbed_tiles()
+        momentum, decay = (problem.array(name) for name in ("momentum", "weight_decay"))
+        has_momentum, has_decay = bool(momentum.any()), bool(decay.any())
+        watched = len(levels) > 0
+        batch_weight = self._blank(1, value=1.0 / (problem.batch_size or 1))
+        diagonal = problem.network == "diagonal"
+        depth, tiles, d = problem.depth, launch.tiles, problem.dimension
+        count = depth * tiles if diagonal else tiles * (d + 1)
+        values = {name: self._tensor(problem.array(name)) for name in ("eta", "rho", "weight_decay", "momentum")}
+        arguments = {
+            "features": features, "labels": labels, "weights": weights, "scale": scales,
+            "eta": values["eta"], "rho": values["rho"], "decay": values["weight_decay"],
+            "momentum": values["momentum"], "seeds": seeds, "thresholds": thresholds, "batch_weight": batch_weight,
+            "theta_state": result.theta,
+            "buffer_state": torch.zeros_like(result.theta) if has_momentum else result.theta,
+            "stopped_state": result.stopped,
+            "level_state": self._blank(runs, value=float(levels.max()) if watched else 0.0),
+            "draws": torch.zeros((problem.batch_size or 0, runs), dtype=torch.int32, device=self.device),
+            "nothing": torch.zeros(1, dtype=torch.int64, device=self.device),
+            "targets": self._tensor(np.array([*self.targets, problem.steps]), torch.int64),
+            "levels": self._tensor(levels),
+            "record_coefficients": result.record_coefficients, "record_loss": result.record_loss,
+            "record_norm": result.record_norm, "record_layers": result.record_layers,
+            "crossing_step": result.crossing_step, "crossing_coefficients": result.crossing_coefficients,
+            "crossing_loss": result.crossing_loss, "crossing_layers": result.crossing_layers,
+            "steps": problem.steps, "final_row": len(self.targets) - 1, "samples": problem.samples,
+            "batch_size": problem.batch_size or 0, "dimension": d, "width": problem.width,
+            "parameters": result.theta.shape[0], "runs": runs, "level_count": len(levels),
+        }  # fmt: skip
+        options = {
+            "NETWORK": "diagonal" if diagonal else problem.activation, "DEPTH": depth, "TILES": tiles,
+            "DIMENSION": 1 if diagonal else d, "COUNT": count, "FIRST": first, "END": end, "ROWS": launch.rows,
+            "LANES": launch.lanes, "UNROLL": launch.unroll, "LOSS": problem.loss, "NORM": problem.norm,
+            "EFFECT": problem.effect, "PERTURBED": bool(problem.array("rho").any()), "DECAY": has_decay,
+            "MOMENTUM": has_momentum, "DRAWN": drawn, "WATCHED": watched, "LAYERS": problem.record_layers,
+            "FEATURES_SHARED": features_shared, "LABELS_SHARED": labels_shared, "WEIGHTS_SHARED": weights_shared,
+            "THRESHOLDS_SHARED": thresholds_shared, "SCALED": scaled, "SCALE_SHARED": scale_shared,
+            "SEARCH_STEPS": (problem.samples - 1).bit_length(), "num_warps": launch.warps,
+            "enable_fp_fusion": True,
+        }  # fmt: skip
+        return arguments, options
+
+    def _levels(self) -> NDArray[Any]:
+        """Loss levels in the engine's precision, rounded down: a loss at or below one is at or below the exact one."""
+        exact = self.problem.array("loss_levels")
+        if self.dtype == torch.float64:
+            return exact
+        rounded = exact.astype(np.float32)
+        return np.where(rounded > exact, np.nextafter(rounded, np.float32(0)), rounded)
+
+    def _perturbed_tiles(self) -> tuple[int, int]:
+        """First and end, among a run's tiles, of what the perturbation moves."""
+        problem, tiles = self.problem, self.launch.tiles
+        sizes = [tiles] * problem.depth if problem.network == "diagonal" else [tiles * problem.dimension, tiles]
+        edges = [0, *np.cumsum(sizes)]
+        return int(edges[problem.perturbed_layers[0]]), int(edges[problem.perturbed_layers[-1] + 1])
+
+    def advance(self, stop: int) -> None:
+        """Queue the steps up to ``stop``; returns at once."""
+        end_row = self.row
+        while end_row < len(self.targets) and (
+            self.targets[end_row] < stop or (self.targets[end_row] == stop == self.problem.steps)
+        ):
+            end_row += 1
+        grid = (triton.cdiv(self.problem.runs, self.launch.rows),)
+        with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
+            train_kernel[grid](
+                **self.arguments, begin=self.step, stop=stop, first_row=self.row, end_row=end_row, **self.options
+            )
+        self.step, self.row = stop, end_row
+
+
+def finish(trainings: list[DeviceTraining], progress: Progress | None, synchronize: Callable[[], None]) -> None:
+    """All steps of all devices, in launches of about ``LAUNCH_SECONDS``."""
+    total = trainings[0].problem.steps
+    done, chunk = 0, FIRST_STEPS
+    while True:
+        stop = min(done + chunk, total)
+        started = time.perf_counter()
+        for training in trainings:
+            training.advance(stop)
+        synchronize()
+        spent = time.perf_counter() - started
+        if progress is not None:
+            progress(stop, total)
+        if stop == total:
+            return
+        done = stop
+        if spent < LAUNCH_SECONDS / 2:
+            chunk *= GROWTH
+        elif spent > 2 * LAUNCH_SECONDS:
+            chunk = max(1, chunk // GROWTH)

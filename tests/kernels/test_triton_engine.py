@@ -1,0 +1,131 @@
+"""What is the Triton engine's own: its layouts, launches and float64. On a GPU, or in Triton's interpreter.
+
+TRITON_INTERPRET=1 python -m pytest tests/kernels -k triton
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from agreement import assert_agrees, assert_same_bits
+from conftest import SLOW, EngineCase
+from problems import levels_along, random_problem
+from test_engines import BAD_RUN, NETWORKS, diverging, fully_recorded, network_kinds
+
+from kernels import reference, triton_engine
+from kernels.problem import Status, TrainingProblem
+
+FLOAT32, FLOAT64 = EngineCase("triton", "float32"), EngineCase("triton", "float64")
+
+
+@pytest.fixture(autouse=True)
+def _needs_the_engine() -> None:
+    FLOAT32.require()
+
+
+def use_layout(
+    monkeypatch: pytest.MonkeyPatch, lanes: int, rows: int, problem: TrainingProblem, unroll: int = 1
+) -> None:
+    from kernels import triton_table
+
+    warps = max(1, lanes * rows // 32)
+    launch = triton_table.Launch(lanes, rows, -(-problem.width // lanes), warps, unroll)
+    monkeypatch.setattr(triton_table, "choose", lambda *arguments: launch)
+
+
+@network_kinds
+@pytest.mark.parametrize(("lanes", "rows"), [(1, 32), (2, 16), (4, 8), (32, 1)])
+def test_every_layout_computes_the_same(
+    lanes: int, rows: int, network: dict[str, Any], rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several neurons a thread, threads without any, rows beyond the last run, several programs."""
+    problem = random_problem(rng, runs=rows + 3, samples=3, dimension=3, width=5, steps=3, decay=True, **network)
+    if rows > 16 and SLOW:
+        problem = problem.select(slice(0, 5))
+    use_layout(monkeypatch, lanes, rows, problem)
+    problem = fully_recorded(problem)
+    assert_agrees(FLOAT32(problem), problem, "float32")
+
+
+@network_kinds
+def test_float64(network: dict[str, Any], rng: np.random.Generator) -> None:
+    options = {"momentum": True, "decay": True, "loss": "exponential", **network}
+    for batch_size in (None, 3):
+        problem = random_problem(rng, samples=5, dimension=4, width=3, steps=6, batch_size=batch_size, **options)
+        problem = replace(problem, batch_seed=np.arange(5, dtype=np.uint64) + np.uint64(2**63))
+        problem = fully_recorded(problem)
+        assert_agrees(FLOAT64(problem), problem, "float64")
+
+
+@pytest.mark.parametrize("name", ["diagonal", "linear", "relu"])
+@pytest.mark.parametrize("kind", ["huge_eta", "first_step"])
+def test_float64_diverges_where_the_reference_does(kind: str, name: str, rng: np.random.Generator) -> None:
+    problem = diverging(kind, NETWORKS[name], rng)
+    result, wanted = FLOAT64(problem), reference.train(problem)
+    np.testing.assert_array_equal(result.stopped_step, wanted.stopped_step)
+    np.testing.assert_array_equal(result.status, wanted.status)
+    assert result.status[BAD_RUN] == Status.DIVERGED
+
+
+@network_kinds
+def test_launches_may_end_anywhere(
+    network: dict[str, Any], rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut between, at and right after records; the state between launches loses nothing, momentum among it."""
+    from kernels import triton_host
+
+    problem = random_problem(rng, runs=3, steps=11, momentum=True, batch_size=2, **network)
+    problem = replace(problem, record_steps=[0, 4, 5, 8, 11], record_layers=True, loss_levels=levels_along(problem))
+    whole = FLOAT32(problem)
+    monkeypatch.setattr(triton_host, "LAUNCH_SECONDS", 1e9)
+    monkeypatch.setattr(triton_host, "GROWTH", 1)
+    for steps in (1, 4):
+        monkeypatch.setattr(triton_host, "FIRST_STEPS", steps)
+        calls: list[int] = []
+        assert_same_bits(FLOAT32(problem, progress=lambda done, total, calls=calls: calls.append(done)), whole)
+        assert calls == [*range(steps, 11, steps), 11]
+
+
+def test_outputs_are_poisoned_before_the_launch(rng: np.random.Generator) -> None:
+    import torch
+
+    from kernels import triton_table
+    from kernels.triton_host import DeviceTraining
+
+    problem = fully_recorded(random_problem(rng))
+    device = torch.device("cpu" if SLOW else "cuda")
+    blank = DeviceTraining(problem, "float32", device, triton_table.choose(problem, "float32", SLOW)).result
+    for name, tensor in vars(blank).items():
+        if name.startswith(("record", "crossing")) and tensor.is_floating_point():
+            assert tensor.numel() > 0
+            assert tensor.isnan().all(), name
+    assert (blank.crossing_step == -1).all()
+
+
+def test_a_tile_whose_runs_are_finished_does_no_more_steps(rng: np.random.Generator) -> None:
+    """All runs overflow at once: a billion steps take no time, in as few launches as their length grows to."""
+    problem = replace(random_problem(rng, runs=3, dimension=2, samples=2), eta=1e300, weight_decay=1e300)
+    result = FLOAT32(replace(problem, steps=10**7 if SLOW else 10**9))
+    np.testing.assert_array_equal(result.stopped_step, 0)
+    np.testing.assert_array_equal(result.status, Status.DIVERGED)
+
+
+@pytest.mark.parametrize("runs", [1, 2, 5])
+def test_runs_are_split_over_devices(runs: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = fully_recorded(random_problem(rng, runs=runs, batch_size=2, shared=("features", "initial_layers")))
+    alone = FLOAT32(problem)
+    visible = triton_engine.visible_devices()
+    monkeypatch.setattr(triton_engine, "visible_devices", lambda: (2 * visible)[:2])
+    assert len(triton_engine.train_on_devices(problem)) == min(runs, 2)
+    assert_same_bits(FLOAT32(problem), alone)
+
+
+def test_results_can_stay_on_the_device(rng: np.random.Generator) -> None:
+    problem = random_problem(rng, runs=4, dimension=3)
+    trainings = triton_engine.train_on_devices(problem)
+    theta = np.concatenate([training.result.theta.cpu().numpy() for training in trainings], axis=1)
+    result = triton_engine.train(problem)
+    np.testing.assert_array_equal(theta.T, np.concatenate(result.layers, axis=1).astype(np.float32))

@@ -1,0 +1,91 @@
+"""The layout table needs neither a GPU nor torch or Triton."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from kernels import triton_engine
+from kernels.engine import train
+from kernels.problem import TrainingProblem
+from kernels.triton_table import MOST_TILES, WARP, choose, fits
+
+
+def problem(network: str, width: int, dimension: int, depth: int = 2, **options: object) -> TrainingProblem:
+    layers: tuple[np.ndarray, ...] = (np.ones((1, width, dimension)), np.ones((1, width)))
+    kind: dict[str, object] = {"network": "two_layer", "activation": network}
+    if network == "diagonal":
+        layers, kind = (np.ones((1, dimension)),) * depth, {}
+    return TrainingProblem(np.ones((1, 4, dimension)), np.ones((1, 4)), layers, **kind, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("network", ["diagonal", "linear", "relu"])
+@pytest.mark.parametrize("size", [1, 2, 3, 8, 17, 32, 33, 64])
+def test_every_neuron_has_a_thread_and_warps_are_full(network: str, size: int, precision: str) -> None:
+    for width in (1, 5, size, 4 * size):
+        case = problem(network, width, size)
+        launch = choose(case, precision)
+        assert launch.lanes * launch.tiles >= case.width
+        assert launch.lanes * launch.rows == WARP * launch.warps, "one entry of a tile for each thread"
+        assert launch.tiles * (case.depth if network == "diagonal" else size) <= MOST_TILES
+        assert launch.lanes & (launch.lanes - 1) == 0
+
+
+def test_two_atoms_are_one_thread_a_run() -> None:
+    assert choose(problem("diagonal", 2, 2)).lanes == 1
+
+
+def test_a_problem_that_does_not_fit_names_an_engine_that_has_it() -> None:
+    large = problem("relu", 3, 65)
+    assert not fits(large)
+    with pytest.raises(ValueError, match=r"engine='triton' has no networks of width 3 on 65 features; .*reference"):
+        train(large, engine="triton")
+    assert train(large, engine="auto").engine != "triton"
+
+
+def test_kernels_import_neither_torch_nor_triton() -> None:
+    code = (
+        "import sys, kernels, kernels.triton_engine, kernels.triton_table; kernels.available_engines();"
+        "sys.exit(','.join({'torch', 'triton'} & set(sys.modules)) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    loaded = done.stderr.strip()
+    if triton_engine._driver_devices():
+        pytest.skip("with a GPU, torch is asked whether it can use it")
+    assert done.returncode == 0, f"imported: {loaded}"
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("torch", "triton"):
+        with monkeypatch.context() as patch:
+            patch.setattr(triton_engine.importlib.util, "find_spec", lambda name, no=package: name != no or None)
+            reason = triton_engine.unavailable()
+        assert reason is not None
+        assert package in reason
+        assert "sambalance[gpu]" in reason
+
+
+def test_a_missing_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton_engine.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(triton_engine, "_driver_devices", lambda: 0)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    assert "no GPU" in (triton_engine.unavailable() or "")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert triton_engine.unavailable() is None
+
+
+def test_auto_takes_the_gpu_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton_engine, "unavailable", lambda: None)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    small, large = problem("relu", 16, 4, steps=10), problem("relu", 16, 4, steps=10**8)
+    assert not triton_engine.pays(small)
+    assert triton_engine.pays(large)
+    monkeypatch.setattr(triton_engine, "unavailable", lambda: "no GPU")
+    assert not triton_engine.pays(large)
+    monkeypatch.setattr(triton_engine, "unavailable", lambda: None)
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert not triton_engine.pays(large), "never the interpreter"
