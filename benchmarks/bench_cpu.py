@@ -19,7 +19,6 @@ possible. Rows are appended to ``benchmarks/results/cpu.csv``.
 from __future__ import annotations
 
 import argparse
-import csv
 import importlib.metadata
 import os
 import platform
@@ -32,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from results_file import append, machine
 
 from kernels import TrainingProblem, cpu, train
 from kernels.problem import FloatArray
@@ -342,14 +342,6 @@ def measure(case: Case, candidates: list[Candidate], seconds: float, repetitions
     return rates
 
 
-def machine() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
 def versions() -> str:
     parts = [f"python {platform.python_version()}"]
     for package in ("numpy", "jax", "torch"):
@@ -392,16 +384,6 @@ def rows(case: Case, rates: dict[str, list[float]], repetitions: int) -> list[di
             }
         )
     return table
-
-
-def append(table: list[dict[str, Any]], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, list(table[0]))
-        if new:
-            writer.writeheader()
-        writer.writerows(table)
 
 
 def main() -> None:

@@ -31,7 +31,8 @@ import numpy as np
 import torch
 import triton
 import triton.language as tl
-from bench_cpu import Candidate, Case, Layers, append, diagonal_case, jax_candidates, relu_case, versions
+from bench_cpu import Candidate, Case, Layers, diagonal_case, jax_candidates, relu_case, versions, worst_difference
+from results_file import append
 
 from kernels import train, triton_engine, triton_table
 
@@ -241,10 +242,6 @@ def measured_bandwidth(device: torch.device) -> float:
     source = torch.empty(2**28, device=device)
     target = torch.empty_like(source)
     return 2.0 * 2**30 / min(seconds_of(lambda: target.copy_(source), device) for _ in range(5))
-
-
-def worst_difference(a: Layers, b: Layers) -> float:
-    return max(float(np.abs(np.asarray(x, float) - np.asarray(y, float)).max()) for x, y in zip(a, b, strict=True))
 
 
 def agreeing(case: Case, candidates: list[Candidate]) -> list[Candidate]:

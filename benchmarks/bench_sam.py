@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import os
 import platform
 import sys
@@ -28,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from results_file import append, machine
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, relu
 
@@ -123,26 +123,6 @@ def seconds(step: Callable[[], None]) -> float:
     return time.perf_counter() - started
 
 
-def processor() -> str:
-    """The processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def append(row: dict[str, str]) -> None:
-    """Append a row to the results, with a header if the file is new."""
-    RESULTS.parent.mkdir(exist_ok=True)
-    new = not RESULTS.exists()
-    with RESULTS.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row))
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Overhead of SAM.step(closure) on a small ResNet, on the CPU.")
     parser.add_argument("--quick", action="store_true", help="a smaller network, few turns, nothing is written")
@@ -180,7 +160,7 @@ def main() -> None:
         "overhead_percent_p20": f"{low:.2f}",
         "overhead_percent_p50": f"{median:.2f}",
         "overhead_percent_p80": f"{high:.2f}",
-        "device": processor(),
+        "device": machine(),
         "threads": str(torch.get_num_threads()),
         "cpus": str(os.cpu_count()),
         "torch": torch.__version__,
@@ -190,7 +170,7 @@ def main() -> None:
     for name, value in row.items():
         print(f"{name:22} {value}")
     if not arguments.quick:
-        append(row)
+        append([row], RESULTS)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kernels import cpu, reference, triton_engine
-from kernels.problem import TrainingProblem, TrainingResult, require_choice, require_whole
-
-Progress = Callable[[int, int], None]
+from kernels.problem import Progress, TrainingProblem, TrainingResult, require_choice, require_whole
 
 
 @dataclass(frozen=True)

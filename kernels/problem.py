@@ -18,7 +18,7 @@ This module knows nothing of features, phases or figures; it only says what a tr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
@@ -36,6 +36,10 @@ LOSSES = ("logistic", "exponential", "squared")
 PERTURBED_SETS = ("all", "last", "first")
 NORMS = ("l2", "linf", "none")
 EFFECTS = ("full", "weights", "jacobian")
+
+
+Progress = Callable[[int, int], None]
+"""Called with (steps done, steps in all) now and then."""
 
 
 class Status(IntEnum):
@@ -330,6 +334,15 @@ class TrainingResult:
     crossings: Crossings
     seconds: float
     """Wall time of the engine, set-up and copies included."""
+
+
+def final_status(
+    problem: TrainingProblem, coefficients: FloatArray, loss: FloatArray, stopped_step: IntArray
+) -> NDArray[np.int8]:
+    """``[B]`` :class:`Status` of runs from their final coefficients ``[B, d]`` and loss, and the updates they did."""
+    collapsed = (np.abs(coefficients) < problem.collapse_threshold).all(axis=1)
+    diverged = (stopped_step < problem.steps) | ~np.isfinite(loss)
+    return np.where(diverged, Status.DIVERGED, np.where(collapsed, Status.COLLAPSED, Status.OK)).astype(np.int8)
 
 
 def require_choice(name: str, value: Any, allowed: Sequence[str]) -> None:

@@ -7,7 +7,6 @@ held to this one. All arrays have a leading B, the runs, and no operation mixes 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,14 +15,13 @@ from kernels.problem import (
     Crossings,
     FloatArray,
     Layers,
+    Progress,
     Records,
-    Status,
     TrainingProblem,
     TrainingResult,
+    final_status,
 )
 from kernels.sampling import minibatch_indices, sampling_thresholds
-
-Progress = Callable[[int, int], None]
 
 NAME = "reference"
 
@@ -196,9 +194,6 @@ def train(problem: TrainingProblem, progress: Progress | None = None) -> Trainin
         coefficients = model.network.coefficients(layers)
         loss = model.loss_at(layers)
         gradient_norm = np.sqrt(run_sum(model.gradient(layers, model.weights_at(layers))))
-    collapsed = (np.abs(coefficients) < problem.collapse_threshold).all(axis=1)
-    diverged = (stopped < problem.steps) | ~np.isfinite(loss)
-    status = np.where(diverged, Status.DIVERGED, np.where(collapsed, Status.COLLAPSED, Status.OK)).astype(np.int8)
     return TrainingResult(
         engine=NAME,
         precision="float64",
@@ -206,7 +201,7 @@ def train(problem: TrainingProblem, progress: Progress | None = None) -> Trainin
         coefficients=coefficients,
         loss=loss,
         gradient_norm=gradient_norm,
-        status=status,
+        status=final_status(problem, coefficients, loss, stopped),
         stopped_step=stopped,
         records=recorder.records(),
         crossings=recorder.crossings(),

@@ -22,12 +22,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.problem import Crossings, FloatArray, Layers, Records, Status, TrainingProblem, TrainingResult
+from kernels.problem import (
+    Crossings,
+    FloatArray,
+    Layers,
+    Progress,
+    Records,
+    TrainingProblem,
+    TrainingResult,
+    final_status,
+)
 
 if TYPE_CHECKING:
     import torch
 
-    from kernels.triton_host import DeviceResult, DeviceTraining, Progress
+    from kernels.triton_host import DeviceResult, DeviceTraining
 
 NAME = "triton"
 PRECISIONS = ("float32", "float64")
@@ -169,9 +178,6 @@ def _result(problem: TrainingProblem, precision: str, got: dict[str, Any], start
     kept = problem.record_layers
     coefficients, loss = runs_first(got["record_coefficients"][final]), got["record_loss"][final]
     stopped = got["stopped"]
-    collapsed = (np.abs(coefficients) < problem.collapse_threshold).all(axis=1)
-    diverged = (stopped < problem.steps) | ~np.isfinite(loss)
-    status = np.where(diverged, Status.DIVERGED, np.where(collapsed, Status.COLLAPSED, Status.OK)).astype(np.int8)
     return TrainingResult(
         engine=NAME,
         precision=precision,
@@ -179,7 +185,7 @@ def _result(problem: TrainingProblem, precision: str, got: dict[str, Any], start
         coefficients=coefficients,
         loss=loss,
         gradient_norm=got["record_norm"][final],
-        status=status,
+        status=final_status(problem, coefficients, loss, stopped),
         stopped_step=stopped,
         records=Records(
             problem.array("record_steps"),

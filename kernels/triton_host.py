@@ -13,12 +13,10 @@ import torch
 import triton
 from numpy.typing import NDArray
 
-from kernels.problem import TrainingProblem
+from kernels.problem import Progress, TrainingProblem
 from kernels.sampling import sampling_thresholds
 from kernels.triton_table import Launch
 from kernels.triton_training import train_kernel
-
-Progress = Callable[[int, int], None]
 
 LAUNCH_SECONDS = 0.1
 """Aim for the length of a launch: between launches progress is reported and Ctrl-C answered."""

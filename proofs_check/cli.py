@@ -104,17 +104,17 @@ def _reported(claims: Sequence[Claim], jobs: int, verbose: bool) -> Iterator[Out
 
 
 def _write_reports(options: argparse.Namespace, claims: Sequence[Claim], outcomes: Sequence[Outcome]) -> None:
-    from proofs_check.files import write_atomically
+    from toymodels.files import write_text
 
     if options.json is not None:
         from proofs_check.report_json import json_report
 
-        write_atomically(options.json, json_report(claims, outcomes))
+        write_text(options.json, json_report(claims, outcomes))
     if options.latex is not None:
         from proofs_check.report_latex import latex_report
 
-        write_atomically(options.latex, latex_report(claims, outcomes))
+        write_text(options.latex, latex_report(claims, outcomes))
     if options.html is not None:
         from proofs_check.report_html import html_report
 
-        write_atomically(options.html, html_report(claims, outcomes))
+        write_text(options.html, html_report(claims, outcomes))

@@ -17,20 +17,14 @@ import json
 import time
 from collections.abc import Sequence
 
-from toymodels.command_line import OneLineParser, run_command
+from toymodels.command_line import module_parser, run_command
 
 STUDIES = ("width", "data", "effects", "slabs", "noise", "batches", "depth")
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    description, _, examples = (__doc__ or "").partition("\n\n")
-    made = OneLineParser(
-        prog="python -m toymodels.beyond",
-        description=description,
-        epilog="examples and files:\n\n" + examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    made = module_parser("toymodels.beyond", __doc__)
     made.add_argument(
         "--study", action="append", metavar="NAME", help=f"one of {', '.join(STUDIES)}; repeatable (default all)"
     )

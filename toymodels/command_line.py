@@ -80,6 +80,17 @@ class OneLineParser(argparse.ArgumentParser):
         raise ValueError(f"{message} (--help lists the options)")
 
 
+def module_parser(module: str, documentation: str | None) -> OneLineParser:
+    """A parser for ``python -m module``, described by the module's docstring: first paragraph, then examples."""
+    description, _, examples = (documentation or "").partition("\n\n")
+    return OneLineParser(
+        prog=f"python -m {module}",
+        description=description,
+        epilog="examples and files:\n\n" + examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
 def add_parameter_options(parser: argparse.ArgumentParser, defaults: dict[str, float] | None = None) -> None:
     """One option per parameter, ``--mu-easy 2``; unset ones stay None."""
     group = parser.add_argument_group("parameters held fixed (any of them can be an axis instead)")

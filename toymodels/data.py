@@ -6,7 +6,7 @@ with the label, -1 contradicts it, 0 is missing; other sizes are stronger or wea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -168,6 +168,19 @@ def _slab_atoms(half: int) -> Atoms:
     # x_h = mu_h * index/half = y * s * mu_h, so s carries the label once more.
     signs = np.stack([np.ones(len(index)), labels * index / half], axis=1)
     return Atoms(tuple(f"slab {i:+d}" for i in index), 0.5 / per_class, signs, labels, symmetric=False)
+
+
+def atom_tables(data: FeatureData, column: Callable[[str], FloatArray], runs: int) -> tuple[list[Atoms], np.ndarray]:
+    """The distinct tables of a batch of runs, and ``[B]`` which of them each run uses.
+
+    Args:
+        data: the kind of data. column: gives the ``[B]`` values of a parameter by name. runs: B.
+    """
+    names = data.parameters
+    if not names:
+        return [data.atoms()], np.zeros(runs, dtype=int)
+    settings, run_row = np.unique(np.stack([column(name) for name in names], axis=1), axis=0, return_inverse=True)
+    return [data.atoms(**dict(zip(names, setting, strict=True))) for setting in settings], run_row.reshape(-1)
 
 
 @dataclass(frozen=True)

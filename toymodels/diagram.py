@@ -147,7 +147,7 @@ class Diagram:
 
     @property
     def default_level(self) -> float:
-        """The level of the command line that made the diagram."""
+        """The usual level if it was recorded, else the highest that was."""
         return 0.1 if 0.1 in self.sweep.loss_levels else self.sweep.loss_levels[0]
 
     def report(self, metric: str, level: float) -> Report:

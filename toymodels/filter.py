@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from toymodels.command_line import OneLineParser, number_list, run_command
+from toymodels.command_line import module_parser, number_list, run_command
 
 if TYPE_CHECKING:
     from toymodels.filter_law import FilterRun
@@ -27,13 +27,7 @@ DEFAULT_LEVELS = (0.6, 0.3, 0.1)
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    description, _, examples = (__doc__ or "").partition("\n\n")
-    made = OneLineParser(
-        prog="python -m toymodels.filter",
-        description=description,
-        epilog="examples and files:\n\n" + examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    made = module_parser("toymodels.filter", __doc__)
     made.add_argument("--features", type=int, default=64, metavar="K", help="number of features (default 64)")
     made.add_argument(
         "--strengths", default="0.1:2", metavar="LOW:HIGH", help="evenly spaced strengths (default 0.1:2)"

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 from toymodels.command_line import (
     AXIS_HELP,
     DATA_NAMES,
-    OneLineParser,
     add_parameter_options,
     given_parameters,
+    module_parser,
     parse_axis,
     run_command,
 )
@@ -41,13 +41,7 @@ DEFAULT_LEVEL = 0.1
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    description, _, examples = (__doc__ or "").partition("\n\n")
-    made = OneLineParser(
-        prog="python -m toymodels.phase_diagram",
-        description=description,
-        epilog="examples and files:\n\n" + examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    made = module_parser("toymodels.phase_diagram", __doc__)
     made.add_argument("--x", metavar="AXIS", help=f"horizontal axis, {AXIS_HELP} (default {DEFAULT_X})")
     made.add_argument("--y", metavar="AXIS", help=f"vertical axis (default {DEFAULT_Y})")
     made.add_argument("--metric", choices=METRICS, default="phase", help="what the map shows (default phase)")

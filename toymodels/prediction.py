@@ -8,7 +8,7 @@ import numpy as np
 
 from kernels.problem import FloatArray
 from toymodels import theory
-from toymodels.data import Atoms, redundant
+from toymodels.data import atom_tables, redundant
 from toymodels.flow import FilterSystem, FlowProblem, collapse_boundary_rho, solve
 from toymodels.metrics import BALANCED_SHARES, classify, hard_share
 from toymodels.networks import Diagonal
@@ -77,7 +77,9 @@ def flow_problem(sweep: Sweep, rows: np.ndarray, levels: tuple[float, ...]) -> F
         return sweep.column(name)[rows]
 
     mu = np.stack([column("mu_easy"), column("mu_hard")])
-    tables, run_row = _tables(sweep, rows)
+    # The flow knows no slabs: their hard feature is compared with a linear one.
+    data = redundant() if sweep.data.kind == "slabs" else sweep.data
+    tables, run_row = atom_tables(data, column, len(rows))
     weights = np.stack([table.weights for table in tables], axis=1)[:, run_row]
     rho, time = column("rho"), column("eta") * column("steps")
     if isinstance(sweep.network, Diagonal):
@@ -161,17 +163,6 @@ def _collapse_field(problem: FlowProblem, collapsed: np.ndarray) -> FloatArray:
     np.minimum.at(distance, one, high)
     np.minimum.at(distance, other, 1 - low)
     return np.where(collapsed, 1.0, -1.0) * distance.reshape(collapsed.shape)
-
-
-def _tables(sweep: Sweep, rows: np.ndarray) -> tuple[list[Atoms], np.ndarray]:
-    names = sweep.data.parameters
-    if sweep.data.kind == "slabs":
-        return [redundant().atoms()], np.zeros(len(rows), dtype=int)
-    if not names:
-        return [sweep.data.atoms()], np.zeros(len(rows), dtype=int)
-    settings, back = np.unique(np.stack([sweep.column(n)[rows] for n in names], axis=1), axis=0, return_inverse=True)
-    tables = [sweep.data.atoms(**dict(zip(names, setting, strict=True))) for setting in settings]
-    return tables, back.reshape(-1)
 
 
 def _shaped(sweep: Sweep, values: FloatArray) -> FloatArray:

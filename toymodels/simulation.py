@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernels.problem import FloatArray, TrainingProblem, TrainingResult
+from kernels.problem import FloatArray, Progress, TrainingProblem, TrainingResult
 from toymodels.accuracy import group_accuracy
-from toymodels.data import Atoms, Samples, exact_samples, noisy_samples
+from toymodels.data import Atoms, Samples, atom_tables, exact_samples, noisy_samples
 from toymodels.files import atomic_path
 from toymodels.networks import Diagonal
 from toymodels.probe import ATTRIBUTES, ProbeData, attribute_margins, probing_error
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from toymodels.flow import FlowProblem
 
-Progress = Callable[[int, int], None]
 
 DEFAULT_MEMORY_BYTES = 1 << 30
 """Bound on the arrays that one engine call holds, in bytes."""
@@ -160,7 +159,7 @@ def _batches(sweep: Sweep, columns: _Columns, memory_bytes: int) -> Iterator[np.
 
 def build_problem(sweep: Sweep, columns: Any, rows: np.ndarray) -> tuple[TrainingProblem, list[Atoms], np.ndarray]:
     """The engine's problem for the runs ``rows`` of a sweep, all of one structure; with their atoms and atom rows."""
-    atom_rows, run_row = _atoms(sweep, columns, rows)
+    atom_rows, run_row = atom_tables(sweep.data, lambda name: columns[name][rows], len(rows))
     samples = _samples(sweep, columns, rows, atom_rows, run_row)
     structure = {name: int(columns[name][rows[0]]) for name in sweep.structure()[0]}
     seeds = columns["seed"][rows].astype(np.uint64)
@@ -198,15 +197,6 @@ def build_problem(sweep: Sweep, columns: Any, rows: np.ndarray) -> tuple[Trainin
         collapse_threshold=sweep.collapse_threshold,
     )
     return problem, atom_rows, run_row
-
-
-def _atoms(sweep: Sweep, columns: Any, rows: np.ndarray) -> tuple[list[Atoms], np.ndarray]:
-    names = sweep.data.parameters
-    if not names:
-        return [sweep.data.atoms()], np.zeros(len(rows), dtype=int)
-    settings, run_row = np.unique(np.stack([columns[n][rows] for n in names], axis=1), axis=0, return_inverse=True)
-    tables = [sweep.data.atoms(**dict(zip(names, setting, strict=True))) for setting in settings]
-    return tables, run_row.reshape(-1)
 
 
 def _probe_data(sweep: Sweep, columns: Any, rows: np.ndarray) -> ProbeData:

@@ -15,20 +15,14 @@ import argparse
 import time
 from collections.abc import Sequence
 
-from toymodels.command_line import DATA_NAMES, OneLineParser, add_parameter_options, given_parameters, run_command
+from toymodels.command_line import DATA_NAMES, add_parameter_options, given_parameters, module_parser, run_command
 
 DEFAULTS = {"rho": 0.5, "eta": 0.01, "steps": 2000}
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    description, _, examples = (__doc__ or "").partition("\n\n")
-    made = OneLineParser(
-        prog="python -m toymodels.trajectories",
-        description=description,
-        epilog="examples and files:\n\n" + examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    made = module_parser("toymodels.trajectories", __doc__)
     made.add_argument("--data", choices=[name for name in DATA_NAMES if name != "slabs"], default="redundant")
     made.add_argument("--seeds", type=int, default=8, metavar="N", help="starts around the nominal one (default 8)")
     made.add_argument("--animate", choices=("gif", "mp4"), help="also write phase_plane.gif or .mp4")

@@ -14,20 +14,14 @@ import argparse
 import time
 from collections.abc import Sequence
 
-from toymodels.command_line import OneLineParser, run_command
+from toymodels.command_line import module_parser, run_command
 
 LIMIT = 3.0
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    description, _, examples = (__doc__ or "").partition("\n\n")
-    made = OneLineParser(
-        prog="python -m toymodels.validate",
-        description=description,
-        epilog="examples and files:\n\n" + examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    made = module_parser("toymodels.validate", __doc__)
     made.add_argument("--configurations", type=int, default=480, metavar="N", help="how many (default 480)")
     made.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the hypercube (default 0)")
     made.add_argument("--engine", default="auto", metavar="NAME", help="auto, cpu or reference (default auto)")

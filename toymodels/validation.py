@@ -11,7 +11,7 @@ import numpy as np
 from kernels.problem import FloatArray, require_whole
 from toymodels import theory
 from toymodels.closed_form_checks import ROUNDING, closed_form_checks
-from toymodels.data import data_kind
+from toymodels.data import atom_tables, data_kind
 from toymodels.flow import FlowProblem, LayerSystem, trajectories
 from toymodels.plots import new_figure
 from toymodels.rules import UpdateRule, rule
@@ -151,18 +151,14 @@ def hypercube(count: int, seed: Sequence[int]) -> dict[str, FloatArray]:
 
 
 def _problem(data: str, studied: UpdateRule, points: dict[str, FloatArray]) -> FlowProblem:
-    kind = data_kind(data)
-    tables = [
-        kind.atoms(**{name: row[name] for name in kind.parameters})  # type: ignore[arg-type]
-        for row in _rows(points)
-    ]
+    tables, run_row = atom_tables(data_kind(data), points.__getitem__, len(points["rho"]))
     mu = np.stack([points["mu_easy"], points["mu_easy"] * points["ratio"]])
     start, tilt = np.stack([points["easy"], points["hard"]]), np.exp(points["imbalance"])
     rho = points["rho"] if studied.name != "gd" else np.zeros_like(points["rho"])
     return FlowProblem(
         mu=mu,
-        signs=np.stack([table.signs for table in tables], axis=2),
-        weights=np.stack([table.weights for table in tables], axis=1),
+        signs=np.stack([table.signs for table in tables], axis=2)[:, :, run_row],
+        weights=np.stack([table.weights for table in tables], axis=1)[:, run_row],
         v=start * tilt,
         w=start / tilt,
         rho=rho,

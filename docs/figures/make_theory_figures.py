@@ -17,7 +17,7 @@ import toymodels.theory as theory
 from proofs_check.simulation import diagonal_run, recorded_layers, rescaled_time
 
 HERE = Path(__file__).parent
-BLUE, ORANGE, GREEN, PINK, AMBER, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
+BLUE, ORANGE, GREEN, AMBER, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9"
 MU = np.array([2.0, 1.0])
 SPURIOUS = ((1, 1), (-1, 1))
 

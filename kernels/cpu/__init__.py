@@ -15,7 +15,6 @@ from __future__ import annotations
 import importlib
 import os
 import time
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -29,10 +28,11 @@ from kernels.problem import (
     Crossings,
     FloatArray,
     Layers,
+    Progress,
     Records,
-    Status,
     TrainingProblem,
     TrainingResult,
+    final_status,
 )
 from kernels.sampling import sampling_thresholds
 
@@ -40,8 +40,6 @@ NAME = "cpu"
 PRECISIONS = ("float32", "float64")
 INTERFACE_VERSION = 1
 MAX_DEPTH = 64
-
-Progress = Callable[[int, int], None]
 
 _module: ModuleType | None = None
 _unavailable: str | None = None
@@ -190,9 +188,6 @@ def train(
     )
     if progress is not None:
         progress(problem.steps, problem.steps)
-    collapsed = (np.abs(coefficients) < problem.collapse_threshold).all(axis=1)
-    diverged = (stopped < problem.steps) | ~np.isfinite(loss)
-    status = np.where(diverged, Status.DIVERGED, np.where(collapsed, Status.COLLAPSED, Status.OK)).astype(np.int8)
     return TrainingResult(
         engine=NAME,
         precision=precision,
@@ -200,7 +195,7 @@ def train(
         coefficients=coefficients,
         loss=loss,
         gradient_norm=gradient_norm,
-        status=status,
+        status=final_status(problem, coefficients, loss, stopped),
         stopped_step=stopped,
         records=records,
         crossings=crossings,

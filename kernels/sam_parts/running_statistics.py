@@ -32,7 +32,6 @@ class RunningStatistics:
     def __init__(self, model: nn.Module | None) -> None:
         self._model = model
         self._before: Snapshot = {}
-        self._held: Snapshot = {}
 
     @contextmanager
     def observed(self) -> Iterator[None]:

@@ -24,11 +24,6 @@ from proofs_check.witness import Draw, Pairs
 STRONGER = {mu_easy: mu_hard + gap}
 
 
-def _in_scale(rate: sp.Expr) -> sp.Expr:
-    """Write N for its value, so that signs can be read off."""
-    return sp.simplify(rate).subs(N_OF_A, SCALE)
-
-
 def _plane(p: Proof) -> None:
     rates = on.balanced_flow()
     p.equal(
