@@ -1,0 +1,156 @@
+"""What one training is: every choice that changes its result, checked once, and named by a hash.
+
+A configuration says nothing of where the data lie, which device computes or how many processes help: those do not belong
+to the result. Two runs with the same hash are the same run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kernels.problem import EFFECTS, require_choice, require_whole
+
+Scalar = str | int | float | bool | None
+
+METHODS = ("sgd", "sam", "lsam", "asam", "usam", "linf_sam")
+"""Plain training; SAM on all parameters; on the last layer; adaptive; not normalised; in the maximum norm."""
+
+BASES = ("sgd", "adam", "adamw")
+SCHEDULES = ("constant", "cosine", "step")
+AUGMENTATIONS = ("none", "flip", "crop_flip", "domainbed")
+PRECISIONS = ("float32", "bfloat16", "float16")
+BROKEN = ("fatal", "skip")
+
+DEFAULT_LEVELS = (0.4, 0.2, 0.1, 0.05, 0.02, 0.01)
+"""Training losses at which methods are compared (nats per example, natural logarithm)."""
+
+
+@dataclass(frozen=True)
+class RunConfiguration:
+    """One training.
+
+    Attributes:
+        data: name of a data set, see :mod:`realdata.datasets`; ``data_options`` are its own options (class pairs,
+            correlation, target environment, ...), as declared there.
+        size: images are resized to ``size`` x ``size`` pixels; None keeps the data set's own resolution.
+        broken: what a file that cannot be decoded does: ``"fatal"`` or ``"skip"`` (named in a warning).
+        augmentation: of training images, see :mod:`realdata.augmentation`.
+        model: name of a model, see :mod:`realdata.models`; ``model_options`` are its own options (width, ...).
+        method, effect: the update rule, and which of SAM's two effects it keeps (``"full"`` both, ``"weights"``,
+            ``"jacobian"``), see :class:`kernels.SAM`.
+        rho: radius of the perturbation, >= 0; with 0 every method is plain training.
+        base: base optimizer. lr, momentum, weight_decay: its options (momentum is Adam's beta_1).
+        batch_size, epochs: examples per step, passes over the training set.
+        schedule: of the learning rate; ``"step"`` divides by 10 at 1/2 and 3/4 of the epochs. warmup_epochs: linear.
+        levels: training losses (mean over the training set, evaluation mode) whose first crossing keeps a checkpoint.
+        stop_level: end once the training loss is at or below it; None trains all epochs.
+        evaluations_per_epoch: how often the training loss is measured, >= 1.
+        evaluation_examples: size of the fixed random part of the training set on which it is measured; None takes all.
+        seed: of initialisation, order and augmentation. Runs that share it share all three, whatever the method.
+        precision: ``"bfloat16"`` and ``"float16"`` are automatic mixed precision.
+
+    Raises:
+        ValueError: names the argument, its value and what is allowed.
+    """
+
+    data: str
+    data_options: Mapping[str, Scalar] = field(default_factory=dict)
+    size: int | None = None
+    broken: str = "fatal"
+    augmentation: str = "none"
+    model: str = "small_cnn"
+    model_options: Mapping[str, Scalar] = field(default_factory=dict)
+    method: str = "sgd"
+    effect: str = "full"
+    rho: float = 0.0
+    base: str = "sgd"
+    lr: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    batch_size: int = 128
+    epochs: int = 20
+    schedule: str = "cosine"
+    warmup_epochs: float = 0.0
+    levels: tuple[float, ...] = DEFAULT_LEVELS
+    stop_level: float | None = None
+    evaluations_per_epoch: int = 1
+    evaluation_examples: int | None = None
+    seed: int = 0
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("broken", BROKEN),
+            ("augmentation", AUGMENTATIONS),
+            ("method", METHODS),
+            ("effect", EFFECTS),
+            ("base", BASES),
+            ("schedule", SCHEDULES),
+            ("precision", PRECISIONS),
+        ):
+            require_choice(name, getattr(self, name), allowed)
+        for name in ("size", "evaluation_examples"):
+            if getattr(self, name) is not None:
+                require_whole(name, getattr(self, name), 1)
+        for name in ("batch_size", "epochs", "evaluations_per_epoch"):
+            require_whole(name, getattr(self, name), 1)
+        require_whole("seed", self.seed, 0)
+        for name in ("rho", "momentum", "weight_decay", "warmup_epochs"):
+            _require(name, getattr(self, name), lambda value: value >= 0, "a finite number >= 0")
+        _require("lr", self.lr, lambda value: value > 0, "a finite number > 0")
+        _require("momentum", self.momentum, lambda value: value < 1, "a number in [0, 1)")
+        if self.stop_level is not None:
+            _require("stop_level", self.stop_level, lambda value: value > 0, "a finite number > 0, or None")
+        for level in self.levels:
+            _require("levels", level, lambda value: value > 0, "finite numbers > 0")
+        if self.method == "sgd" and self.rho > 0:
+            raise ValueError(
+                f"rho={self.rho!r} with method='sgd'; allowed: 0, or a method that perturbs ({METHODS[1:]})"
+            )
+        if self.method != "sgd" and self.rho == 0:
+            raise ValueError(f"rho=0 with method={self.method!r}; allowed: a finite number > 0, or method='sgd'")
+        if self.method == "sgd" and self.effect != "full":
+            raise ValueError(f"effect={self.effect!r} with method='sgd'; allowed: 'full'")
+        # One order and one type for equal settings, so that the hash does not depend on how they were written.
+        object.__setattr__(self, "levels", tuple(sorted({float(level) for level in self.levels}, reverse=True)))
+        for name in ("data_options", "model_options"):
+            object.__setattr__(self, name, dict(sorted(getattr(self, name).items())))
+        for name in ("rho", "lr", "momentum", "weight_decay", "warmup_epochs"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; :meth:`from_dict` is the inverse."""
+        return {**dataclasses.asdict(self), "levels": list(self.levels)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RunConfiguration:
+        """The configuration with these values; unknown names are a ValueError."""
+        known = {entry.name for entry in dataclasses.fields(cls)}
+        for name in values:
+            require_choice("setting", name, tuple(sorted(known)))
+        arguments = dict(values)
+        if "levels" in arguments:
+            arguments["levels"] = tuple(arguments["levels"])
+        return cls(**arguments)
+
+    def replace(self, **changes: Any) -> RunConfiguration:
+        """A copy with some values changed, checked anew."""
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def hash(self) -> str:
+        """Sixteen hexadecimal digits of SHA-256 over the canonical JSON of all values: the name of the run."""
+        text = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _require(name: str, value: Any, holds: Any, allowed: str) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or not holds(value):
+        raise ValueError(f"{name}={value!r}; allowed: {allowed}")
