@@ -1,7 +1,7 @@
 """What one training is: every choice that changes its result, checked once, and named by a hash.
 
-A configuration says nothing of where the data lie, which device computes or how many processes help: those do not belong
-to the result. Two runs with the same hash are the same run.
+A configuration says nothing of where the data lie, which device computes or how many processes help: those do not
+belong to the result. Two runs with the same hash are the same run.
 """
 
 from __future__ import annotations
@@ -110,9 +110,7 @@ class RunConfiguration:
         for level in self.levels:
             _require("levels", level, lambda value: value > 0, "finite numbers > 0")
         if self.method == "sgd" and self.rho > 0:
-            raise ValueError(
-                f"rho={self.rho!r} with method='sgd'; allowed: 0, or a method that perturbs ({METHODS[1:]})"
-            )
+            raise ValueError(f"rho={self.rho!r} with method='sgd'; allowed: 0, or one of {', '.join(METHODS[1:])}")
         if self.method != "sgd" and self.rho == 0:
             raise ValueError(f"rho=0 with method={self.method!r}; allowed: a finite number > 0, or method='sgd'")
         if self.method == "sgd" and self.effect != "full":
