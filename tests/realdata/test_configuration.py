@@ -1,0 +1,92 @@
+"""A configuration is checked once, and its hash names the training whatever way it was written."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from realdata.configuration import RunConfiguration
+
+
+def test_every_setting_changes_the_hash():
+    base = RunConfiguration(data="cifar_mnist")
+    changes = {
+        "data": "pacs",
+        "data_options": {"correlation": 0.9},
+        "size": 16,
+        "broken": "skip",
+        "augmentation": "flip",
+        "model": "small_resnet",
+        "model_options": {"width": 8},
+        "base": "adam",
+        "lr": 0.1,
+        "momentum": 0.5,
+        "weight_decay": 1e-4,
+        "batch_size": 64,
+        "epochs": 3,
+        "schedule": "step",
+        "warmup_epochs": 1.0,
+        "levels": (0.3,),
+        "stop_level": 0.1,
+        "evaluations_per_epoch": 2,
+        "evaluation_examples": 100,
+        "seed": 1,
+        "precision": "bfloat16",
+    }
+    hashes = {base.replace(**{name: value}).hash for name, value in changes.items()}
+    hashes |= {base.replace(method=method, rho=0.1).hash for method in ("sam", "lsam", "asam")}
+    hashes |= {base.replace(method="sam", rho=0.1, effect=effect).hash for effect in ("weights", "jacobian")}
+    assert len(hashes | {base.hash}) == len(changes) + 3 + 2 + 1
+    assert set(changes) | {"method", "effect", "rho"} == set(base.as_dict())
+
+
+def test_equal_settings_have_one_hash_however_they_were_written():
+    one = RunConfiguration("pacs", {"target": "photo", "seed": 1}, lr=1, weight_decay=0, levels=(0.1, 0.4, 0.4))
+    two = RunConfiguration("pacs", {"seed": 1, "target": "photo"}, lr=1.0, weight_decay=0.0, levels=(0.4, 0.1))
+    assert one.hash == two.hash
+    assert one == two
+
+
+def test_survives_json_and_a_new_process():
+    configuration = RunConfiguration("celeba", {"seed": 3}, method="lsam", rho=0.05, levels=(0.2,), seed=7)
+    text = json.dumps(configuration.as_dict())
+    assert RunConfiguration.from_dict(json.loads(text)) == configuration
+    program = (
+        "import json, sys; from realdata.configuration import RunConfiguration;"
+        "print(RunConfiguration.from_dict(json.loads(sys.argv[1])).hash)"
+    )
+    other = subprocess.run([sys.executable, "-c", program, text], capture_output=True, text=True, check=True)
+    assert other.stdout.strip() == configuration.hash
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"method": "sgdm"}, "method='sgdm'.*lsam"),
+        ({"method": "sam", "rho": -0.1}, "rho=-0.1.*>= 0"),
+        ({"method": "sam", "rho": float("nan")}, "rho=nan"),
+        ({"method": "sam"}, "rho=0 with method='sam'"),
+        ({"rho": 0.1}, "rho=0.1 with method='sgd'.*sam"),
+        ({"effect": "weights"}, "effect='weights' with method='sgd'"),
+        ({"lr": 0.0}, "lr=0.0.*> 0"),
+        ({"momentum": 1.0}, "momentum=1.0"),
+        ({"epochs": 0}, "epochs=0.*>= 1"),
+        ({"epochs": 2.5}, "epochs=2.5"),
+        ({"size": True}, "size=True"),
+        ({"seed": -1}, "seed=-1"),
+        ({"levels": (0.1, 0.0)}, "levels=0.0"),
+        ({"stop_level": 0.0}, "stop_level=0.0"),
+        ({"precision": "fp8"}, "precision='fp8'.*bfloat16"),
+    ],
+)
+def test_names_what_is_wrong_and_what_is_allowed(changes, names):
+    with pytest.raises(ValueError, match=names):
+        RunConfiguration("cifar_mnist", **changes)
+
+
+def test_unknown_settings_are_named():
+    with pytest.raises(ValueError, match=r"setting='learning_rate' is not known.*lr"):
+        RunConfiguration.from_dict({"data": "pacs", "learning_rate": 0.1})
