@@ -1,0 +1,167 @@
+"""Accuracy of groups, and the four averages that tables call "accuracy", by name and with intervals.
+
+``raw``       share of correct images: groups count by their size in this split.
+``mean``      mean of the group accuracies: every group counts the same.
+``worst``     accuracy of the worst group (Sagawa et al. 2020).
+``adjusted``  mean of the group accuracies weighted by the groups' sizes in the training set (WILDS, Koh et al. 2021).
+
+A group without images has no accuracy (NaN) and is left out of all four.
+
+Intervals of one group are Wilson's (1927). Those of the averages are percentiles of a bootstrap over the images, in
+which groups keep their sizes; the worst group is looked for anew in each draw, as it was in the data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.problem import require_choice
+
+AVERAGES = ("raw", "mean", "worst", "adjusted")
+CONFIDENCE = 0.95
+BOOTSTRAP_DRAWS = 1000
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A share with its interval, in [0, 1], and the number of images it is made from; NaN where there are none."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def complement(self) -> Estimate:
+        """The error where this is an accuracy."""
+        return Estimate(1 - self.value, 1 - self.high, 1 - self.low, self.n)
+
+
+@dataclass(frozen=True)
+class GroupAccuracy:
+    """Correct images and images of each group.
+
+    Attributes:
+        correct, count: ``[G]``, in the order of ``names``.
+        names: of the groups.
+    """
+
+    correct: IntArray
+    count: IntArray
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, correct: NDArray[np.bool_], group: IntArray, names: Sequence[str]) -> GroupAccuracy:
+        """Count.
+
+        Args:
+            correct: ``[n]`` whether each image was classified correctly. group: ``[n]`` in ``0 .. len(names) - 1``.
+
+        Raises:
+            ValueError: for arrays of different lengths or an unknown group.
+        """
+        if correct.shape != group.shape:
+            raise ValueError(f"correct {correct.shape} and group {group.shape}; allowed: arrays of one length")
+        if len(group) and not (group.min() >= 0 and group.max() < len(names)):
+            raise ValueError(f"group contains {group.min()}..{group.max()}; allowed: 0..{len(names) - 1}")
+        return cls(
+            np.bincount(group, weights=correct, minlength=len(names)).astype(np.int64),
+            np.bincount(group, minlength=len(names)).astype(np.int64),
+            tuple(names),
+        )
+
+    @property
+    def accuracy(self) -> FloatArray:
+        """``[G]``, NaN for groups without images."""
+        return np.divide(self.correct, self.count, out=np.full(len(self.count), np.nan), where=self.count > 0)
+
+    @property
+    def empty(self) -> tuple[str, ...]:
+        """Names of the groups without images."""
+        return tuple(name for name, count in zip(self.names, self.count, strict=True) if count == 0)
+
+    @property
+    def worst(self) -> str:
+        """Name of the worst group; of several, the first. Empty if there are no images at all."""
+        return self.names[int(np.nanargmin(self.accuracy))] if self.count.any() else ""
+
+    def group(self, index: int, confidence: float = CONFIDENCE) -> Estimate:
+        """Accuracy of one group with Wilson's interval."""
+        correct, count = int(self.correct[index]), int(self.count[index])
+        return Estimate(float(self.accuracy[index]), *wilson(correct, count, confidence), count)
+
+    def average(
+        self,
+        kind: str,
+        *,
+        train_count: IntArray | None = None,
+        confidence: float = CONFIDENCE,
+        draws: int = BOOTSTRAP_DRAWS,
+        seed: int = 0,
+    ) -> Estimate:
+        """One of :data:`AVERAGES` with a bootstrap interval.
+
+        Args:
+            kind: which.
+            train_count: ``[G]`` group sizes in the training set, for ``"adjusted"``.
+            confidence: of the interval, in (0, 1).
+            draws: of the bootstrap.
+            seed: of the bootstrap.
+
+        Raises:
+            ValueError: for an unknown kind; ``"adjusted"`` without sizes, or with sizes that are zero for every group
+                that has images.
+        """
+        require_choice("kind", kind, AVERAGES)
+        present = self.count > 0
+        n = int(self.count.sum())
+        weights = self._weights(kind, train_count)[present]
+        if not n:
+            return Estimate(math.nan, math.nan, math.nan, 0)
+        accuracy, count = self.accuracy[present], self.count[present]
+        drawn = np.random.default_rng(seed).binomial(count, accuracy, size=(draws, len(count))) / count
+
+        def statistic(values: FloatArray) -> FloatArray:
+            return values.min(axis=-1) if kind == "worst" else values @ weights / weights.sum()
+
+        tail = (1 - confidence) / 2
+        low, high = np.quantile(statistic(drawn), [tail, 1 - tail])
+        return Estimate(float(statistic(accuracy)), float(low), float(high), n)
+
+    def _weights(self, kind: str, train_count: IntArray | None) -> FloatArray:
+        if kind != "adjusted":
+            return self.count.astype(float) if kind == "raw" else np.ones(len(self.count))
+        if train_count is None or len(train_count) != len(self.count):
+            raise ValueError(f"train_count={train_count!r}; allowed: {len(self.count)} group sizes")
+        weights = np.asarray(train_count, dtype=float)
+        if self.count.any() and not weights[self.count > 0].sum() > 0:
+            raise ValueError(f"train_count={train_count!r} is zero for every group with images; allowed: some above 0")
+        return weights
+
+
+def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Wilson's score interval of a share; (NaN, NaN) for n = 0.
+
+    Example:
+        >>> [round(x, 4) for x in wilson(0, 10)]
+        [0.0, 0.2775]
+    """
+    from scipy.special import ndtri
+
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence={confidence!r}; allowed: a number in (0, 1)")
+    if n == 0:
+        return math.nan, math.nan
+    z = float(ndtri(0.5 + confidence / 2))
+    share, scale = successes / n, 1 + z * z / n
+    centre = (share + z * z / (2 * n)) / scale
+    half = z / scale * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    # At 0 and n one end is exact in theory and off by rounding in floating point.
+    return (0.0 if successes == 0 else centre - half), (1.0 if successes == n else centre + half)
