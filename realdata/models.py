@@ -1,0 +1,166 @@
+"""Models by name: a body that makes penultimate features, and a linear head.
+
+========================  ======================================================================================
+name                      what it is
+========================  ======================================================================================
+``small_cnn``             a few convolutions; the default
+``small_resnet``          a few residual blocks, for 32 to 96 px
+``resnet18``              ResNet-18 with a 3 x 3 stem and without pooling after it, for 28 to 96 px
+``mlp``, ``linear``       fully connected on the pixels; a linear classifier
+``torchvision:NAME``      any classifier of torchvision, option ``weights``: none, ``imagenet``, or a file
+``timm:NAME``             any model of timm, if it is installed; the same option
+``frozen:NAME``           the embeddings of one of these with weights (or of ``efficientnet_lite0``), computed once and
+                          cached; only a head is trained on them, see :mod:`realdata.embeddings`
+========================  ======================================================================================
+
+``options(name)`` tells what ``model_options`` a model takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kernels.problem import require_choice, require_whole
+from realdata import small_models
+from realdata.configuration import RunConfiguration, Scalar
+from realdata.datasets.base import ImageData
+
+OPTIONS: dict[str, dict[str, Scalar]] = {
+    "small_cnn": {"width": 16, "depth": 3, "blocks": 1, "norm": "batch"},
+    "small_resnet": {"width": 16, "stages": 3, "blocks": 1, "norm": "batch", "stem_pooling": False},
+    "resnet18": {"width": 64, "norm": "batch"},
+    "mlp": {"width": 128, "depth": 1},
+    "linear": {},
+    "torchvision": {"weights": None},
+    "timm": {"weights": None},
+    "frozen": {"weights": None, "head": "linear", "width": 64, "resolution": None, "standardize": True},
+}
+"""Options of each model (of each family, where the name has a colon), with their defaults."""
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "norm": small_models.NORMS,
+    "head": ("linear", "linear2", "relu2", "diagonal"),
+}
+
+
+class Classifier(nn.Module):
+    """A network whose last layer is linear: ``forward(x) = head(features(x))``.
+
+    Attributes:
+        body: images [n, C, H, W], normalised, to features [n, D].
+        head: the last layer, [n, D] to logits [n, classes]. Registered last, so that ``perturb="last-layer"`` means it.
+    """
+
+    def __init__(self, body: nn.Module, head: nn.Linear) -> None:
+        super().__init__()
+        self.body = body
+        self.head = head
+
+    def features(self, x: Tensor) -> Tensor:
+        """Penultimate features [n, D]."""
+        features: Tensor = self.body(x)
+        return features
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [n, classes]."""
+        logits: Tensor = self.head(self.features(x))
+        return logits
+
+    def inputs(self, data: ImageData) -> Any:
+        """What the model is fed: an array over all rows of the data, uint8 images or float32 embeddings."""
+        return data.images
+
+    @property
+    def device(self) -> torch.device:
+        return self.head.weight.device
+
+
+def names() -> tuple[str, ...]:
+    """Names of models; those of families end in a colon."""
+    return tuple(name + ":" if name in ("torchvision", "timm", "frozen") else name for name in OPTIONS)
+
+
+def options(name: str) -> dict[str, Scalar]:
+    """Options of a model with their defaults; a ValueError lists the models."""
+    family, colon, member = name.partition(":")
+    if bool(colon) != (family + ":" in names()) or family not in OPTIONS or bool(colon) != bool(member):
+        raise ValueError(f"model={name!r}; allowed: {', '.join(n + 'NAME' if ':' in n else n for n in names())}")
+    return dict(OPTIONS[family])
+
+
+def checked_options(name: str, given: Mapping[str, Scalar]) -> dict[str, Any]:
+    """All options of a model, those given and the defaults; a ValueError names what is unknown or of a wrong kind."""
+    known = options(name)
+    for key, value in given.items():
+        if key not in known:
+            allowed = ", ".join(known) or "none"
+            raise ValueError(f"model_options[{key!r}]={value!r} of model {name!r}; allowed options: {allowed}")
+        _check(f"model_options[{key!r}]", key, value, known[key])
+    return {**known, **given}
+
+
+def _check(label: str, key: str, value: Scalar, default: Scalar) -> None:
+    if key in CHOICES:
+        require_choice(label, value, CHOICES[key])
+    elif isinstance(default, bool):
+        require_choice(label, value, (True, False))
+    elif isinstance(default, int) or key == "resolution":
+        if not (value is None and default is None):
+            require_whole(label, value, 0 if key == "depth" else 1)
+    elif not (value is None or isinstance(value, str)):
+        raise ValueError(f"{label}={value!r}; allowed: a name, a path, or None")
+
+
+def build(configuration: RunConfiguration, data: ImageData, *, pretrained: bool = True) -> Classifier:
+    """The model of a configuration, for these images and classes, initialised from its seed, on the CPU.
+
+    Args:
+        pretrained: False leaves out weights that will be overwritten (by those of a checkpoint).
+
+    Raises:
+        ValueError: names the model or option and what is allowed.
+    """
+    name, classes = configuration.model, len(data.label_names)
+    chosen = checked_options(name, configuration.model_options)
+    family, _, member = name.partition(":")
+    if family == "frozen":
+        from realdata.embeddings import frozen_classifier
+
+        return frozen_classifier(member, chosen, configuration.seed, data)
+
+    def make() -> Classifier:
+        if family in ("torchvision", "timm"):
+            from realdata.pretrained import backbone
+
+            body, width = backbone(name, chosen["weights"] if pretrained else None, data)
+        else:
+            body, width = _small(name, chosen, data)
+        return Classifier(body, nn.Linear(width, classes))
+
+    model = small_models.seeded(make, configuration.seed)
+    assert isinstance(model, Classifier)
+    return model
+
+
+def _small(name: str, chosen: dict[str, Any], data: ImageData) -> tuple[nn.Module, int]:
+    channels, height, width = data.images.shape[1:]
+    body: small_models.SmallCNN | small_models.ResNet | small_models.MLP
+    if name == "small_cnn":
+        if min(height, width) >> chosen["depth"] == 0:
+            raise ValueError(
+                f"model_options['depth']={chosen['depth']} halves images of {height} x {width} px to nothing; "
+                f"allowed: at most {min(height, width).bit_length() - 1}"
+            )
+        body = small_models.SmallCNN(channels, **chosen)
+    elif name == "small_resnet":
+        body = small_models.ResNet(channels, **chosen)
+    elif name == "resnet18":
+        body = small_models.ResNet(channels, stages=4, blocks=2, **chosen)
+    else:
+        body = small_models.MLP(channels * height * width, **({"width": 1, "depth": 0} if name == "linear" else chosen))
+    small_models.initialize(body)
+    return body, body.width
