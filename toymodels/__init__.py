@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING, Any
 from toymodels._shadowing import check_kernels
 
 if TYPE_CHECKING:
-    from toymodels.data import FeatureData, data_kind, groups, missing, redundant, slabs, spurious
+    from toymodels.data import (
+        FeatureData,
+        data_kind,
+        groups,
+        label_noise,
+        missing,
+        redundant,
+        slabs,
+        spurious,
+        uneven,
+    )
     from toymodels.diagram import Diagram, diagram_sweep
     from toymodels.metrics import Phase, advantage, gini, hard_share, lorenz, phases, share_at_level
     from toymodels.networks import Diagonal, TwoLayer, network
@@ -27,7 +37,17 @@ if TYPE_CHECKING:
 check_kernels()
 
 _HOMES = {
-    "data": ("FeatureData", "data_kind", "groups", "missing", "redundant", "slabs", "spurious"),
+    "data": (
+        "FeatureData",
+        "data_kind",
+        "groups",
+        "label_noise",
+        "missing",
+        "redundant",
+        "slabs",
+        "spurious",
+        "uneven",
+    ),
     "diagram": ("Diagram", "diagram_sweep"),
     "metrics": ("Phase", "advantage", "gini", "hard_share", "lorenz", "phases", "share_at_level"),
     "networks": ("Diagonal", "TwoLayer", "network"),
@@ -50,6 +70,7 @@ __all__ = [
     "gini",
     "groups",
     "hard_share",
+    "label_noise",
     "lorenz",
     "missing",
     "network",
@@ -61,6 +82,7 @@ __all__ = [
     "simulate",
     "slabs",
     "spurious",
+    "uneven",
 ]
 
 

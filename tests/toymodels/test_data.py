@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import toymodels
 from toymodels.data import (
+    DATA_KINDS,
     Atoms,
     FeatureData,
     Samples,
@@ -36,6 +38,14 @@ def test_each_kind_has_its_weights_and_signs() -> None:
     for table in (one, two, gone):
         assert (table.labels == 1).all()
         assert table.symmetric
+
+
+def test_the_package_exports_every_kind() -> None:
+    for kind in DATA_KINDS:
+        assert kind in toymodels.__all__
+        made = toymodels.groups([("a", 1, 1, 1)]) if kind == "groups" else getattr(toymodels, kind)()
+        assert made.kind == kind
+    assert sorted(name for names in toymodels._HOMES.values() for name in names) == toymodels.__all__
 
 
 def test_tables_of_groups_are_normalised() -> None:
