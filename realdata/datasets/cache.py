@@ -1,0 +1,129 @@
+"""Decoded images on disk as memory-mapped arrays: decoded once, shared by all processes, whole or absent."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toymodels.files import atomic_path, write_text
+
+FORMAT = 1
+"""Raised when what is written under a key changes."""
+
+BLOCK = 1 << 24
+
+
+def default_cache() -> Path:
+    """``$SAMBALANCE_CACHE``, or ``.sambalance-cache`` in the user's cache folder (``$XDG_CACHE_HOME`` or ~/.cache)."""
+    chosen = os.environ.get("SAMBALANCE_CACHE")
+    if chosen:
+        return Path(chosen)
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / ".sambalance-cache"
+
+
+def digest(*parts: object) -> str:
+    """Thirty-two hexadecimal digits of SHA-256 over texts and arrays, each with its length, so that none run together."""
+    total = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            total.update(f"{part.dtype.str}{part.shape}".encode())
+            flat = np.ascontiguousarray(part).reshape(-1).view(np.uint8)
+            for start in range(0, flat.size, BLOCK):
+                total.update(flat[start : start + BLOCK].data)
+        else:
+            text = part if isinstance(part, bytes) else str(part).encode()
+            total.update(f"{len(text)}:".encode())
+            total.update(text)
+    return total.hexdigest()[:32]
+
+
+def cached_array(
+    cache: Path,
+    key: str,
+    shape: tuple[int, ...],
+    fill: Callable[[NDArray[np.uint8]], dict[str, Any]],
+) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    """A uint8 array of ``shape`` from the cache, or filled now and kept there.
+
+    Args:
+        cache: folder; made if needed. If nothing can be written there, the array stays in memory, with a warning.
+        key: names the content: same key, same array.
+        fill: writes all rows and returns a dictionary for JSON, which is kept too.
+
+    Returns:
+        The array (memory-mapped and read-only, or in memory) and the dictionary, to which ``"digest"`` of the array's
+        content is added.
+    """
+    target = cache / f"{key}-v{FORMAT}.npy"
+    found = _read(target, shape)
+    if found is not None:
+        return found
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        # Others that want the same array wait instead of decoding it too; without locks they would, harmlessly.
+        with _lock(target.with_suffix(".lock")):
+            found = _read(target, shape)
+            if found is None:
+                _write(target, shape, fill)
+                found = _read(target, shape)
+        if found is not None:
+            return found
+        fault = "the file vanished"
+    except OSError as error:
+        fault = error.strerror or str(error)
+    warnings.warn(f"cache={str(cache)!r}: {fault}; decoded images stay in memory for this run", stacklevel=2)
+    array = np.zeros(shape, np.uint8)
+    notes = fill(array)
+    return array, {**notes, "digest": digest(array)}
+
+
+def _read(target: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], dict[str, Any]] | None:
+    try:
+        # The notes are written last: with them, the array is whole.
+        notes = json.loads(target.with_suffix(".json").read_text(encoding="utf-8"))
+        array = np.load(target, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    if array.shape != shape or array.dtype != np.uint8 or "digest" not in notes:
+        return None
+    return array, notes
+
+
+def _write(target: Path, shape: tuple[int, ...], fill: Callable[[NDArray[np.uint8]], dict[str, Any]]) -> None:
+    with atomic_path(target) as partial:
+        array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+        if hasattr(os, "posix_fallocate"):
+            # A full disk is an error now, not a bus error in the middle of the work.
+            with open(partial, "r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, partial.stat().st_size)
+        notes = fill(array)
+        notes["digest"] = digest(array)
+        array.flush()
+        del array
+    write_text(target.with_suffix(".json"), json.dumps(notes))
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with open(path, "w") as file:
+        with contextlib.suppress(OSError):  # Some network file systems have no locks.
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)

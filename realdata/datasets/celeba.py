@@ -1,0 +1,210 @@
+"""CelebA: blond or not, which in training goes with being a woman.
+
+Reads the files of the official release as CSV (group_DRO, WILDS) or text (torchvision), and the tables of SubpopBench
+and DFR. Copies that hold a part of the images are taken as they are, and say so in their title.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realdata.datasets.base import TEST, TRAIN, VALIDATION, Card
+from realdata.datasets.folders import counted, first_folder
+from realdata.datasets.sources import FileSource
+from realdata.datasets.specification import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Contents,
+    DataProblem,
+    DataSetSpec,
+    codes,
+)
+from realdata.datasets.tables import Table, image_base, present, probe_split_of, read_table, require_splits
+from realdata.datasets.transforms import AUTO, RESIZE_THEN_CROP, SQUARE_THEN_RESIZE, TRANSFORMS, Presets, canonical
+
+PUBLISHED = 202_599
+PRESETS = Presets(
+    {"group_dro": SQUARE_THEN_RESIZE, "subpopbench": SQUARE_THEN_RESIZE, "dfr": RESIZE_THEN_CROP}, "group_dro"
+)
+IMAGES = "img_align_celeba"
+ATTRIBUTES, PARTITION = "list_attr_celeba", "list_eval_partition"
+METADATA = ("metadata_celeba.csv", "metadata.csv")
+FOLDERS = ("celeba", "celebA/data", "celebA", "celebA_v1.0", "CelebA", "data")
+OPTIONS_HELP = {
+    "label": "attribute that is trained (hard); any of the 40 where the table has them",
+    "attribute": "attribute that goes with it (easy); any of the 40 where the table has them",
+    "transform": f"from file to pixels: {', '.join(TRANSFORMS)}; auto: group_dro for images of 128 pixels or more",
+}
+SPLITS = (TRAIN, VALIDATION, TEST)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Attributes and transform, see ``OPTIONS_HELP``."""
+
+    label: str = "Blond_Hair"
+    attribute: str = "Male"
+    transform: str = AUTO
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "transform", canonical(self.transform))
+        if self.label == self.attribute:
+            raise ValueError(f"attribute={self.attribute!r} is the label, too; allowed: two different attributes")
+
+
+@dataclass(frozen=True)
+class _Rows:
+    names: list[str]
+    label: NDArray[np.int64]
+    attribute: NDArray[np.int64]
+    split: NDArray[np.int8]
+    path: Path
+
+
+def inspect(root: Path, options: Options) -> Contents:
+    """What the tables say and which of their images are there."""
+    folder = first_folder(
+        root, FOLDERS, lambda folder: _attributes(folder) is not None or _metadata(folder) is not None
+    )
+    if folder is None:
+        near = first_folder(root, FOLDERS, lambda folder: (folder / IMAGES).is_dir()) or root
+        raise DataProblem(
+            f"{near / ATTRIBUTES}.csv is missing (and so are its .txt form, {METADATA[0]} and {METADATA[1]})",
+            f"allowed: a folder with {ATTRIBUTES}.csv, {PARTITION}.csv and {IMAGES}/",
+        )
+    rows = _from_attributes(folder, options) if _attributes(folder) is not None else _from_metadata(folder, options)
+    base = image_base(rows.names, (folder / IMAGES, folder, folder / IMAGES / IMAGES, folder.parent / IMAGES))
+    stamps, there = present(base, rows.names)
+    if not there.any():
+        raise DataProblem(
+            f"not one of {len(rows.names):,} images named in {rows.path} is in {base}",
+            f"allowed: the images in {IMAGES}/ beside the tables",
+        )
+    names = tuple(name for name, found in zip(rows.names, there, strict=True) if found)
+    label, attribute, split = rows.label[there], rows.attribute[there], rows.split[there]
+    require_splits(split, rows.path)
+    label_names, attribute_names = _spoken(options.label), _spoken(options.attribute)
+    return Contents(
+        title="CelebA" if len(names) == PUBLISHED else f"CelebA subset ({len(names):,} images)",
+        source=FileSource(base, names, stamps[there], PRESETS, options.transform),
+        label=label,
+        hard=label,
+        easy=attribute,
+        group=2 * label + attribute,
+        split=split,
+        probe_split=probe_split_of(split),
+        environment=np.zeros(len(names), np.int64),
+        label_names=label_names,
+        hard_names=label_names,
+        easy_names=attribute_names,
+        group_names=tuple(f"{one} {other}" for one in label_names for other in attribute_names),
+        environment_names=("all",),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        flip=True,
+        found=(
+            ("table", f"{rows.path}: {counted(len(rows.names), 'row')}"),
+            ("images", f"{len(names):,} in {base}, of {PUBLISHED:,} in CelebA"),
+        ),
+        remarks=()
+        if there.all() or len(rows.names) == PUBLISHED
+        else (f"{counted(int((~there).sum()), 'image')} named in {rows.path} not there: left out",),
+    )
+
+
+def _spoken(attribute: str) -> tuple[str, str]:
+    known = {"Blond_Hair": ("not blond", "blond"), "Male": ("female", "male")}
+    return known.get(attribute, (f"not {attribute}", attribute))
+
+
+def _either(folder: Path, stem: str) -> Path | None:
+    return next((path for path in (folder / f"{stem}.csv", folder / f"{stem}.txt") if path.is_file()), None)
+
+
+def _attributes(folder: Path) -> Path | None:
+    return _either(folder, ATTRIBUTES)
+
+
+def _metadata(folder: Path) -> Path | None:
+    return next((folder / name for name in METADATA if (folder / name).is_file()), None)
+
+
+def _from_attributes(folder: Path, options: Options) -> _Rows:
+    path, partition = _attributes(folder), _either(folder, PARTITION)
+    if path is None or partition is None:
+        raise DataProblem(
+            f"{folder / PARTITION}.csv is missing (and so is its .txt form)",
+            f"allowed: {PARTITION}.csv beside {ATTRIBUTES}.csv, with the columns image_id,partition",
+        )
+    table = read_table(path)
+    names = table.text("image_id")
+    splits = read_table(partition)
+    of_split = dict(
+        zip(splits.text("image_id"), splits.whole(SPLITS, "partition").astype(np.int8).tolist(), strict=True)
+    )
+    unknown = [name for name in names if name not in of_split]
+    if unknown:
+        raise DataProblem(
+            f"{partition} has no row for {counted(len(unknown), 'image')} of {path.name}, first {unknown[0]}",
+            "allowed: the whole file (this one may be truncated)",
+        )
+    label, attribute = (_binary(table, option, value) for option, value in _asked(options))
+    return _Rows(names, label, attribute, np.array([of_split[name] for name in names], np.int8), path)
+
+
+def _asked(options: Options) -> tuple[tuple[str, str], ...]:
+    return ("label", options.label), ("attribute", options.attribute)
+
+
+def _binary(table: Table, option: str, name: str) -> NDArray[np.int64]:
+    if name not in table.columns or name == "image_id":
+        attributes = [column for column in table.columns if column != "image_id"]
+        raise ValueError(f"{option}={name!r} is no column of {table.path}; allowed: {', '.join(attributes)}")
+    return (table.whole((-1, 0, 1), name) > 0).astype(np.int64)
+
+
+def _from_metadata(folder: Path, options: Options) -> _Rows:
+    path = _metadata(folder)
+    if path is None:
+        raise DataProblem(f"{folder / METADATA[0]} is missing", "allowed: a table of images")
+    if (options.label, options.attribute) != ("Blond_Hair", "Male"):
+        raise ValueError(
+            f"label={options.label!r}, attribute={options.attribute!r} cannot be read from {path}, which has one of"
+            f" each; allowed: the defaults, or {ATTRIBUTES}.csv beside it"
+        )
+    table = read_table(path)
+    return _Rows(
+        table.text("filename", "img_filename", "image_id"),
+        table.whole((0, 1), "y"),
+        table.whole((0, 1), "a", "place"),
+        codes(table.whole(SPLITS, "split")).astype(np.int8),
+        path,
+    )
+
+
+SPEC = DataSetSpec(
+    name="celeba",
+    options=Options,
+    options_help=OPTIONS_HELP,
+    tree=f"""\
+celeba/, celebA/data/, celebA_v1.0/, or the root itself:
+    {ATTRIBUTES}.csv       image_id and 40 attributes, -1 or 1 (or torchvision's .txt)
+    {PARTITION}.csv    image_id,partition with 0 train, 1 validation, 2 test (or torchvision's .txt)
+    {IMAGES}/000001.jpg ...
+or one table instead of the two:
+    metadata_celeba.csv        id,filename,split,y,a             (SubpopBench)
+    metadata.csv               img_filename,y,split,place        (DFR)""",
+    card=Card(
+        meaning="label and hard attribute: blond hair; easy attribute: gender as annotated; groups: 2 blond + male, of"
+        " which blond men are the minority",
+        citation="Liu, Luo, Wang, Tang: Deep Learning Face Attributes in the Wild, ICCV 2015; groups: Sagawa et al.,"
+        " ICLR 2020",
+        licence="non-commercial research only; no redistribution",
+    ),
+    inspect=inspect,
+    source_of_files="the authors' page, under their terms",
+)

@@ -1,0 +1,139 @@
+"""ColoredMNIST as in DomainBed: colour predicts a noisy label better than shape does, and the other way round elsewhere.
+
+All 70,000 digits are shuffled; environment i of three takes every third. The label says whether the digit is below 5,
+flipped with probability 0.25; the colour is the label, flipped with probability 0.1, 0.2 and 0.9. Images have two
+channels, 28 x 28, of which one is black.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.problem import require_choice, require_whole
+from realdata.datasets.base import Card, Images
+from realdata.datasets.cache import digest
+from realdata.datasets.domains import HOLDOUT_HELP, SEED_HELP, require_share, target_splits
+from realdata.datasets.labelled import MNIST_TREE, idx_partitions
+from realdata.datasets.sources import FileSource, GreySource, Opened, Reader, Rows, Source, rows_of
+from realdata.datasets.specification import Contents, DataSetSpec
+
+ENVIRONMENTS = ("+90%", "+80%", "-90%")
+COLOUR_NOISE = (0.1, 0.2, 0.9)
+LABEL_NOISE = 0.25
+SHAPES, COLOURS = ("digit 5-9", "digit 0-4"), ("red", "green")
+
+OPTIONS_HELP = {
+    "target": f"the environment that is not trained on: one of {', '.join(ENVIRONMENTS)}",
+    "holdout": HOLDOUT_HELP,
+    "seed": SEED_HELP.replace("of ", "of the noise and of ", 1),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Target environment and split, see ``OPTIONS_HELP``."""
+
+    target: str
+    holdout: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_choice("target", self.target, ENVIRONMENTS)
+        require_share("holdout", self.holdout)
+        require_whole("seed", self.seed, 0)
+
+
+@dataclass(frozen=True)
+class Coloured:
+    """Grey images, each in one of two channels."""
+
+    grey: Source
+    channel: Rows
+
+    def __len__(self) -> int:
+        return len(self.channel)
+
+    def files(self) -> Iterator[FileSource]:
+        """Of the grey images."""
+        return self.grey.files()
+
+    def open(self, reader: Reader) -> Opened:
+        """uint8 [N, 2, H, W]."""
+        opened = self.grey.open(reader)
+        return Opened(ColouredImages(opened.images, self.channel), digest(opened.digest, self.channel), opened.broken)
+
+
+@dataclass(frozen=True)
+class ColouredImages:
+    """uint8 [N, 2, H, W], put together when asked for."""
+
+    grey: Images
+    channel: Rows
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, 2, H, W)."""
+        return len(self.channel), 2, *self.grey.shape[2:]
+
+    def __getitem__(self, index: Rows) -> NDArray[np.uint8]:
+        rows = rows_of(index, len(self.channel))
+        out = np.zeros((len(rows), 2, *self.grey.shape[2:]), np.uint8)
+        out[np.arange(len(rows)), self.channel[rows]] = self.grey[rows][:, 0]
+        return out
+
+
+def inspect(root: Path, options: Options) -> Contents:
+    """The three environments, from MNIST's files."""
+    images, digit, _, folder = idx_partitions(root, fashion=False)
+    generator = np.random.default_rng([options.seed, 0xC0])
+    order = generator.permutation(len(digit))
+    environment = np.empty(len(digit), np.int64)
+    environment[order] = np.arange(len(digit)) % len(ENVIRONMENTS)
+    shape = (digit < 5).astype(np.int64)
+    label = shape ^ (generator.random(len(digit)) < LABEL_NOISE)
+    colour = label ^ (generator.random(len(digit)) < np.array(COLOUR_NOISE)[environment])
+    split, probe_split = target_splits(environment, ENVIRONMENTS, options.target, options.holdout, options.seed)
+    full = len(digit) == 70_000
+    return Contents(
+        title="ColoredMNIST" if full else f"ColoredMNIST (subset: {len(digit):,} images)",
+        source=Coloured(GreySource(images), colour),
+        label=label,
+        hard=shape,
+        easy=colour,
+        group=label * 2 + colour,
+        split=split,
+        probe_split=probe_split,
+        environment=environment,
+        label_names=("label 0", "label 1"),
+        hard_names=SHAPES,
+        easy_names=COLOURS,
+        group_names=tuple(f"label {label}, {colour}" for label in (0, 1) for colour in COLOURS),
+        environment_names=ENVIRONMENTS,
+        mean=(0.0, 0.0),
+        std=(1.0, 1.0),
+        flip=False,
+        found=(("MNIST", f"{folder}: {len(digit):,} images"),),
+    )
+
+
+SPEC = DataSetSpec(
+    name="colored_mnist",
+    options=Options,
+    options_help=OPTIONS_HELP,
+    tree=MNIST_TREE,
+    card=Card(
+        meaning="label: whether the digit is below 5, flipped for a quarter of the images; hard attribute: the shape,"
+        " without that noise; easy attribute: the colour; groups: label times colour; environments: how often colour"
+        " and label agree",
+        citation="Arjovsky, Bottou, Gulrajani, Lopez-Paz: Invariant Risk Minimization, 2019; Gulrajani, Lopez-Paz:"
+        " In Search of Lost Domain Generalization, ICLR 2021",
+        licence="MNIST: CC BY-SA 3.0",
+    ),
+    inspect=inspect,
+    source_of_files="python -m realdata download mnist",
+)

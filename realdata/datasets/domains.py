@@ -1,0 +1,263 @@
+"""Data sets of several environments, in DomainBed's layout: train on all but one, test and probe on that one.
+
+Four fifths of each source environment train and one fifth validates; the target is the test set, and four fifths of it
+fit a probe that the rest measures (DomainBed holds out a fifth, too). The parts of an environment do not depend on
+which one is the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.problem import require_choice, require_whole
+from realdata.datasets.base import EVALUATE, FIT, TEST, TRAIN, UNUSED, VALIDATION, Card
+from realdata.datasets.folders import count_images, counted, first_folder, image_names, stamps_of, subfolders
+from realdata.datasets.sources import FileSource
+from realdata.datasets.specification import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Contents,
+    DataProblem,
+    DataSetSpec,
+    codes,
+    listed,
+)
+from realdata.datasets.transforms import AUTO, TRANSFORMS, Presets, canonical
+
+HOLDOUT_HELP = "share of each source that validates, and of the target that measures a probe"
+SEED_HELP = "of the split of each environment"
+TRANSFORM_HELP = f"from file to pixels: {', '.join(TRANSFORMS)}; auto: domainbed for images of 128 pixels or more"
+
+PRESETS = Presets({}, "domainbed")
+
+
+def require_share(name: str, value: float) -> None:
+    """Raise a ValueError unless ``value`` is a share that leaves both parts something."""
+    if not 0 < value < 1:
+        raise ValueError(f"{name}={value!r}; allowed: a number > 0 and < 1")
+
+
+def target_splits(
+    environment: NDArray[np.int64], names: Sequence[str], target: str, holdout: float, seed: int
+) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+    """Split and probe split [N] of images of several environments."""
+    split = np.full(len(environment), TRAIN, np.int8)
+    probe_split = np.full(len(environment), UNUSED, np.int8)
+    for place, name in enumerate(names):
+        rows = np.flatnonzero(environment == place)
+        held = np.random.default_rng([seed, place]).permutation(rows)[: int(len(rows) * holdout)]
+        if name == target:
+            split[rows] = TEST
+            probe_split[rows] = FIT
+            probe_split[held] = EVALUATE
+        else:
+            split[held] = VALIDATION
+    return split, probe_split
+
+
+@dataclass(frozen=True)
+class Folders:
+    """A data set in folders ``environment/class/image``.
+
+    Attributes:
+        folder: usual name of its folder; others: other spellings.
+        environments, classes: names of the folders; classes None: those that the environments have in common.
+        class_count: how many classes were published. images: how many images were (several numbers, if several
+            versions are about).
+        published_size: (height, width) of all published images, None if they differ.
+        inner: spellings of the image folder between environment and class that some copies have.
+    """
+
+    name: str
+    title: str
+    folder: str
+    others: tuple[str, ...]
+    environments: tuple[str, ...]
+    classes: tuple[str, ...] | None
+    class_count: int
+    images: tuple[int, ...]
+    published_size: tuple[int, int] | None = None
+    inner: tuple[str, ...] = ()
+
+    def inspect(self, root: Path, options: Any) -> Contents:
+        """What is in the folders; a ValueError names what is missing."""
+        base = self._base(root)
+        inner = {name: self._inner(base, name) for name in self.environments}
+        classes, remarks = self._classes(base, inner)
+        left_out = frozenset(_duplicates(base, options))
+        names: list[str] = []
+        label: list[int] = []
+        environment: list[int] = []
+        dropped = 0
+        for place, name in enumerate(self.environments):
+            for number, one in enumerate(classes):
+                below = f"{inner[name]}/{one}"
+                files = [f"{below}/{file}" for file in image_names(base / below)]
+                kept = [file for file in files if file not in left_out]
+                if not kept:
+                    raise DataProblem(f"{base / below} holds no images", "allowed: images in every class folder")
+                dropped += len(files) - len(kept)
+                names += kept
+                label += [number] * len(kept)
+                environment += [place] * len(kept)
+        source = FileSource(base, tuple(names), stamps_of(base, names), PRESETS, options.transform)
+        if left_out:
+            remarks.append(f"{counted(dropped, 'image')} of DomainBed's list of duplicates left out")
+        environments, classified = codes(environment), codes(label)
+        split, probe_split = target_splits(
+            environments, self.environments, options.target, options.holdout, options.seed
+        )
+        return Contents(
+            title=self._title(len(names), source),
+            source=source,
+            label=classified,
+            hard=classified,
+            easy=None,
+            group=environments * len(classes) + classified,
+            split=split,
+            probe_split=probe_split,
+            environment=environments,
+            label_names=classes,
+            hard_names=classes,
+            easy_names=(),
+            group_names=tuple(f"{name}, {one}" for name in self.environments for one in classes),
+            environment_names=self.environments,
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+            flip=True,
+            found=(("folder", str(base)), ("images", f"{len(names):,} in {len(classes)} classes")),
+            remarks=tuple(remarks),
+        )
+
+    def _base(self, root: Path) -> Path:
+        base = first_folder(
+            root, (self.folder, *self.others), lambda folder: bool(set(subfolders(folder)) & set(self.environments))
+        )
+        if base is None:
+            raise DataProblem(
+                f"root={str(root)!r} holds no environment of {self.title}",
+                f"allowed: a folder with {', '.join(self.environments)}",
+            )
+        missing = [name for name in self.environments if not (base / name).is_dir()]
+        if missing:
+            raise DataProblem(
+                f"environment {listed(missing)} is missing in {base}",
+                f"allowed: a folder with {', '.join(self.environments)}",
+            )
+        return base
+
+    def _inner(self, base: Path, environment: str) -> str:
+        for name in self.inner:
+            if (base / environment / name).is_dir():
+                return f"{environment}/{name}"
+        return environment
+
+    def _classes(self, base: Path, inner: Mapping[str, str]) -> tuple[tuple[str, ...], list[str]]:
+        """The classes, and remarks on folders that are not used."""
+        found = {name: subfolders(base / below) for name, below in inner.items()}
+        classes = self.classes
+        if classes is None:
+            classes = tuple(sorted(set.intersection(*(set(names) for names in found.values()))))
+            if len(classes) < 2:
+                raise DataProblem(
+                    f"the environments in {base} have {counted(len(classes), 'class folder')} in common",
+                    f"allowed: the same class folders in each ({self.class_count} were published)",
+                )
+        for name, present in found.items():
+            missing = [one for one in classes if one not in present]
+            if missing:
+                raise DataProblem(
+                    f"class folder {listed(missing)} is missing in {base / inner[name]}",
+                    f"allowed: a folder for each of {listed(list(classes))}",
+                )
+        remarks = [
+            f"unexpected class folder {base / inner[name] / one}"
+            f" ({counted(count_images(base / inner[name] / one), 'image')}) is not used"
+            for name, present in found.items()
+            for one in present
+            if one not in classes
+        ]
+        remarks += [
+            f"unexpected environment folder {base / name} ({counted(count_images(base / name), 'image')}) is not used"
+            for name in subfolders(base)
+            if name not in self.environments
+        ]
+        return classes, remarks
+
+    def _title(self, count: int, source: FileSource) -> str:
+        notes = [] if count in self.images else [f"{count:,} of {self.images[0]:,} images"]
+        own = source.own_size()
+        if self.published_size is not None and own is not None and own != self.published_size:
+            notes.append(f"copy at {own[1]}x{own[0]} pixels")
+        return self.title + (f" ({', '.join(notes)})" if notes else "")
+
+    @property
+    def tree(self) -> str:
+        """The expected files."""
+        lines = [f"{self.folder}/, or the root itself:"]
+        classes = " ".join(self.classes) if self.classes and len(self.classes) <= 10 else f"{self.class_count} classes"
+        lines += [f"    {name}/CLASS/*.jpg" for name in self.environments]
+        return "\n".join([*lines, f"CLASS: {classes}"])
+
+
+def _duplicates(base: Path, options: Any) -> list[str]:
+    given = getattr(options, "duplicates", None)
+    if given is None:
+        return []
+    path = base / "domain_net_duplicates.txt" if given == AUTO else Path(given).expanduser()
+    if given == AUTO and not path.is_file():
+        return []
+    try:
+        return path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"duplicates={given!r} cannot be read ({error}); allowed: a text file, one path a line"
+        ) from None
+
+
+OPTIONS_HELP = {"holdout": HOLDOUT_HELP, "seed": SEED_HELP, "transform": TRANSFORM_HELP}
+
+
+def options_help(environments: Sequence[str]) -> dict[str, str]:
+    """What the options of a data set in folders mean."""
+    return {"target": f"the environment that is not trained on: one of {', '.join(environments)}", **OPTIONS_HELP}
+
+
+@dataclass(frozen=True)
+class DomainOptions:
+    """Target environment, split and transform, see :func:`options_help`; subclasses know the environments."""
+
+    target: str
+    holdout: float = 0.2
+    seed: int = 0
+    transform: str = AUTO
+
+    def __post_init__(self) -> None:
+        require_choice("target", self.target, self.environments())
+        require_share("holdout", self.holdout)
+        require_whole("seed", self.seed, 0)
+        object.__setattr__(self, "transform", canonical(self.transform))
+
+    @staticmethod
+    def environments() -> tuple[str, ...]:
+        """Names that ``target`` may have."""
+        raise NotImplementedError
+
+
+def domain_spec(folders: Folders, options: type[DomainOptions], card: Card, source_of_files: str) -> DataSetSpec:
+    """The specification of a data set in folders."""
+    return DataSetSpec(
+        name=folders.name,
+        options=options,
+        options_help=options_help(folders.environments),
+        tree=folders.tree,
+        card=card,
+        inspect=folders.inspect,
+        source_of_files=source_of_files,
+    )

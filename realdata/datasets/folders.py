@@ -1,0 +1,76 @@
+"""Folders of images: where a data set lies below a root, and which files are there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realdata.datasets.decoding import SUFFIXES
+from realdata.datasets.specification import DataProblem
+
+MISSING = -1
+"""Size of a file that is not there."""
+
+
+def first_folder(root: Path, candidates: Iterable[str], holds: Callable[[Path], bool]) -> Path | None:
+    """The root or the first of these folders below it that ``holds`` what is wanted."""
+    for name in (".", *candidates):
+        folder = root / name if name != "." else root
+        if folder.is_dir() and holds(folder):
+            return folder
+    return None
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Names of the folders in a folder, sorted; hidden ones do not count."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+
+
+def image_names(folder: Path) -> list[str]:
+    """Names of the image files in a folder, sorted; hidden ones do not count."""
+    with os.scandir(folder) as entries:
+        return sorted(
+            entry.name
+            for entry in entries
+            if not entry.name.startswith(".") and entry.name.lower().endswith(SUFFIXES) and entry.is_file()
+        )
+
+
+def count_images(folder: Path) -> int:
+    """Image files in a folder and below."""
+    return sum(
+        name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        for _, _, files in os.walk(folder)
+        for name in files
+    )
+
+
+def stamps_of(base: Path, names: Sequence[str]) -> NDArray[np.int64]:
+    """int64 [N, 2]: size in bytes and time of last change in nanoseconds; (MISSING, MISSING) without a file."""
+    out = np.full((len(names), 2), MISSING, np.int64)
+    prefix = str(base) + os.sep
+    for row, name in enumerate(names):
+        try:
+            status = os.stat(prefix + name)
+        except OSError:
+            continue
+        out[row] = status.st_size, status.st_mtime_ns
+    return out
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content; an unreadable one is a ValueError that names it."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataProblem(f"{path} cannot be read ({error.strerror})", "allowed: a readable file") from None
+
+
+def counted(number: int, what: str) -> str:
+    """``1 image``, ``2 images``, ``10,000 images``."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")

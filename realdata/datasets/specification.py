@@ -1,0 +1,150 @@
+"""What a data set's module declares, and how its contents become :class:`ImageData`."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realdata.configuration import Scalar
+from realdata.datasets.base import Card, ImageData
+from realdata.datasets.cache import digest
+from realdata.datasets.sources import Reader, SelectedImages, Source
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SHOWN = 5
+"""Names of files that one message spells out."""
+
+
+class DataProblem(ValueError):
+    """Files that cannot be used: what is wrong with which, and the remedy."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}; {remedy}")
+        self.problem = problem
+        self.remedy = remedy
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A data set before its images are decoded; arrays as in :class:`ImageData`.
+
+    Attributes:
+        found: (what, how much) for ``check``: the files that were used.
+        remarks: what a user should know and did not ask for (folders that were not used, images left out).
+    """
+
+    title: str
+    source: Source
+    label: NDArray[np.int64]
+    hard: NDArray[np.int64]
+    easy: NDArray[np.int64] | None
+    group: NDArray[np.int64]
+    split: NDArray[np.int8]
+    probe_split: NDArray[np.int8]
+    environment: NDArray[np.int64]
+    label_names: tuple[str, ...]
+    hard_names: tuple[str, ...]
+    easy_names: tuple[str, ...]
+    group_names: tuple[str, ...]
+    environment_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    flip: bool
+    found: tuple[tuple[str, str], ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+ARRAYS = ("label", "hard", "easy", "group", "split", "probe_split", "environment")
+NAMES = ("label_names", "hard_names", "easy_names", "group_names", "environment_names")
+
+
+@dataclass(frozen=True)
+class DataSetSpec:
+    """A data set that can be loaded.
+
+    Attributes:
+        name: of the loader.
+        options: frozen dataclass of its own options, each typed, checked and (but for ``target``) with a default;
+            ``options_help`` says what they mean.
+        tree: the files it expects, as text.
+        card: meaning, citation, licence.
+        inspect: what is there, without decoding: ``inspect(root, options)``; a ValueError if it cannot be used.
+        source_of_files: where a user gets the files.
+    """
+
+    name: str
+    options: type[Any]
+    options_help: Mapping[str, str]
+    tree: str
+    card: Card
+    inspect: Callable[[Path, Any], Contents]
+    source_of_files: str
+
+    def make_options(self, given: Mapping[str, Scalar]) -> Any:
+        """The data set's options with these values; a ValueError names what is unknown, missing or not allowed."""
+        from realdata.options import option_types, typed
+
+        kinds = option_types(self.options)
+        for name in given:
+            if name not in kinds:
+                raise ValueError(f"option {name!r} is unknown to {self.name}; allowed: {', '.join(kinds)}")
+        values = {name: typed(name, value, kinds[name]) for name, value in given.items()}
+        for entry in dataclasses.fields(self.options):
+            if entry.name not in values and entry.default is dataclasses.MISSING:
+                raise ValueError(f"option {entry.name} of {self.name} is not given; {self.options_help[entry.name]}")
+        return self.options(**values)
+
+    def load(self, root: Path, options: Any, *, reader: Reader, broken: str) -> ImageData:
+        """The data set as the rest of the package sees it, see :func:`realdata.datasets.load`."""
+        contents = self.inspect(root, options)
+        for remark in contents.remarks:
+            warnings.warn(f"{self.name}: {remark}", stacklevel=3)
+        opened = contents.source.open(dataclasses.replace(reader, verify=broken == "skip"))
+        skipped = tuple(opened.broken[row] for row in sorted(opened.broken))
+        total = len(contents.label)
+        if skipped and broken == "fatal":
+            raise DataProblem(
+                f"{len(skipped):,} of {total:,} images cannot be decoded: {listed(skipped)}",
+                "allowed: whole files, or broken='skip' to leave these out",
+            )
+        images, arrays = opened.images, {name: getattr(contents, name) for name in ARRAYS}
+        if skipped:
+            kept = np.setdiff1d(np.arange(total), np.array(list(opened.broken)))
+            if not kept.size:
+                raise DataProblem(f"none of {total:,} images can be decoded: {listed(skipped)}", "allowed: whole files")
+            warnings.warn(f"{self.name}: {len(skipped):,} broken images left out: {listed(skipped)}", stacklevel=3)
+            images = SelectedImages(images, kept)
+            arrays = {name: None if array is None else array[kept] for name, array in arrays.items()}
+        described = {name: getattr(contents, name) for name in NAMES}
+        present = [array for array in arrays.values() if array is not None]
+        return ImageData(
+            name=self.name,
+            title=contents.title,
+            images=images,
+            mean=contents.mean,
+            std=contents.std,
+            flip=contents.flip,
+            card=self.card,
+            fingerprint=digest(self.name, opened.digest, *present, *described.values(), contents.mean, contents.std),
+            skipped=skipped,
+            **arrays,
+            **described,
+        )
+
+
+def listed(names: tuple[str, ...] | list[str]) -> str:
+    """The first few names and how many more there are."""
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def codes(values: object) -> NDArray[np.int64]:
+    """An int64 array."""
+    return np.asarray(values, dtype=np.int64)

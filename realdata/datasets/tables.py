@@ -1,0 +1,128 @@
+"""Tables of images: CSV and the space-separated files of CelebA, and the two sets that are described by one."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realdata.datasets.base import EVALUATE, FIT, TEST, UNUSED, VALIDATION
+from realdata.datasets.folders import MISSING, counted, stamps_of
+from realdata.datasets.specification import DataProblem, listed
+
+SPLIT_NAMES = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of a table by name, as text."""
+
+    path: Path
+    columns: dict[str, list[str]]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def text(self, *names: str) -> list[str]:
+        """The first column of these names that is there."""
+        for name in names:
+            if name in self.columns:
+                return self.columns[name]
+        raise DataProblem(
+            f"{self.path} has no column {names[0]!r} (it has {listed(list(self.columns))})",
+            f"allowed: a table with {' or '.join(names)}",
+        )
+
+    def whole(self, allowed: Sequence[int], *names: str) -> NDArray[np.int64]:
+        """A column of whole numbers; a ValueError names the first row with anything else."""
+        texts = self.text(*names)
+        known = {str(number): number for number in allowed}
+        out = np.empty(len(texts), np.int64)
+        for row, text in enumerate(texts):
+            number = known.get(text)
+            if number is None:
+                number = _whole(text)
+            if number not in allowed:
+                raise DataProblem(
+                    f"{self.path}, row {row + 1} of the data: {names[0]} is {text!r}",
+                    f"allowed: {', '.join(map(str, allowed))}",
+                )
+            out[row] = number
+        return out
+
+
+def _whole(text: str) -> int | None:
+    # Tools that went through pandas write 1.0 and True.
+    try:
+        number = float({"true": "1", "false": "0"}.get(text.strip().lower(), text))
+    except ValueError:
+        return None
+    return int(number) if number == int(number) else None
+
+
+def read_table(path: Path, wanted: Sequence[str] | None = None) -> Table:
+    """A CSV file, or one of CelebA's .txt files (columns separated by spaces; the first line counts the rows).
+
+    Args:
+        wanted: columns to keep; None keeps all.
+
+    Raises:
+        ValueError: the file cannot be read, is empty, or a row has too few or too many cells.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataProblem(f"{path} cannot be read ({error})", "allowed: a text file with a table") from None
+    rows = (line.split() for line in text.splitlines()) if path.suffix == ".txt" else csv.reader(io.StringIO(text))
+    cells = [row for row in rows if row]
+    if path.suffix == ".txt" and len(cells) > 1 and len(cells[0]) == 1:
+        cells = [["image_id", *cells[1]], *cells[2:]]  # The names of the attributes, without one for the file.
+    elif path.suffix == ".txt":
+        cells = [["image_id", "partition"], *cells]
+    if len(cells) < 2:
+        raise DataProblem(f"{path} holds no rows", "allowed: a header and one row for each image")
+    header = [name.strip() for name in cells[0]]
+    for row, values in enumerate(cells[1:]):
+        if len(values) != len(header):
+            raise DataProblem(
+                f"{path}, row {row + 1} of the data: {counted(len(values), 'cell')} for {len(header)} columns",
+                "allowed: the whole file (this one may be truncated)",
+            )
+    kept = [place for place, name in enumerate(header) if wanted is None or name in wanted]
+    return Table(path, {header[place]: [row[place] for row in cells[1:]] for place in kept} or {header[0]: []})
+
+
+def image_base(names: Sequence[str], bases: Sequence[Path]) -> Path:
+    """The first of these folders in which one of the first images lies; the first folder at all if there is none."""
+    for base in bases:
+        if any((base / name).is_file() for name in names[:50]):
+            return base
+    for base in bases:
+        if any((base / name).is_file() for name in names):
+            return base
+    return bases[0]
+
+
+def present(base: Path, names: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Stamps of files, and which of them are there."""
+    stamps = stamps_of(base, names)
+    return stamps, stamps[:, 0] != MISSING
+
+
+def probe_split_of(split: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Probes are fitted on validation and measured on test."""
+    return np.select([split == VALIDATION, split == TEST], [FIT, EVALUATE], UNUSED).astype(np.int8)
+
+
+def require_splits(split: NDArray[np.int8], path: Path) -> None:
+    """Raise a ValueError unless there are images to train on, to validate on and to test on."""
+    missing = [name for code, name in enumerate(SPLIT_NAMES) if not (split == code).any()]
+    if missing:
+        raise DataProblem(
+            f"no image that {path} puts into {' or '.join(missing)} is there", "allowed: images of all three splits"
+        )

@@ -1,0 +1,124 @@
+"""Waterbirds: water and land birds pasted on water and land; the background predicts the bird in 95 % of training.
+
+Reads group_DRO's metadata.csv and SubpopBench's metadata_waterbirds.csv, wherever the usual tools keep them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from realdata.datasets.base import TEST, TRAIN, VALIDATION, Card
+from realdata.datasets.folders import counted, first_folder
+from realdata.datasets.sources import FileSource
+from realdata.datasets.specification import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Contents,
+    DataProblem,
+    DataSetSpec,
+    listed,
+)
+from realdata.datasets.tables import image_base, present, probe_split_of, read_table, require_splits
+from realdata.datasets.transforms import AUTO, RESIZE_THEN_CROP, TRANSFORMS, Presets, canonical
+
+BIRDS, PLACES = ("landbird", "waterbird"), ("land", "water")
+PUBLISHED = {TRAIN: (3498, 184, 56, 1057), VALIDATION: (467, 466, 133, 133), TEST: (2255, 2255, 642, 642)}
+"""Images in each group by split (Sagawa et al. 2020); WILDS weights its adjusted average by the first row."""
+
+PRESETS = Presets({name: RESIZE_THEN_CROP for name in ("group_dro", "dfr", "subpopbench")}, "group_dro")
+IMAGES = "waterbird_complete95_forest2water2"
+TABLES = ("metadata.csv", "metadata_waterbirds.csv")
+FOLDERS = (
+    IMAGES,
+    "waterbirds_v1.0",
+    "waterbirds",
+    f"cub/data/{IMAGES}",
+    f"data/{IMAGES}",
+    f"waterbirds/{IMAGES}",
+    "waterbirds_like",
+)
+OPTIONS_HELP = {
+    "transform": f"from file to pixels: {', '.join(TRANSFORMS)}; auto: group_dro for images of 128 pixels or more",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How images become pixels, see ``OPTIONS_HELP``."""
+
+    transform: str = AUTO
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "transform", canonical(self.transform))
+
+
+def inspect(root: Path, options: Options) -> Contents:
+    """What the table says and which of its images are there."""
+    folder = first_folder(root, FOLDERS, lambda folder: any((folder / name).is_file() for name in TABLES))
+    if folder is None:
+        raise DataProblem(
+            f"metadata.csv is missing: root={str(root)!r} holds none, nor does {IMAGES} or another usual folder in it",
+            "allowed: a folder with metadata.csv (or SubpopBench's metadata_waterbirds.csv) and the images it names",
+        )
+    table = read_table(next(folder / name for name in TABLES if (folder / name).is_file()))
+    names = table.text("img_filename", "filename")
+    label = table.whole((0, 1), "y")
+    place = table.whole((0, 1), "place", "a")
+    split = table.whole((TRAIN, VALIDATION, TEST), "split").astype(np.int8)
+    base = image_base(names, (folder, folder / IMAGES, folder / "waterbirds" / IMAGES, folder.parent))
+    stamps, there = present(base, names)
+    if not there.all():
+        absent = [name for name, found in zip(names, there, strict=True) if not found]
+        raise DataProblem(
+            f"{len(absent):,} of {len(names):,} images named in {table.path} are missing in {base}: {listed(absent)}",
+            "allowed: all of them (delete their rows to go without)",
+        )
+    require_splits(split, table.path)
+    group = 2 * label + place
+    counts = {code: tuple(np.bincount(group[split == code], minlength=4).tolist()) for code in PUBLISHED}
+    return Contents(
+        title="Waterbirds" if counts == PUBLISHED else "Waterbirds-like (not the published set)",
+        source=FileSource(base, tuple(names), stamps, PRESETS, options.transform),
+        label=label,
+        hard=label,
+        easy=place,
+        group=group,
+        split=split,
+        probe_split=probe_split_of(split),
+        environment=np.zeros(len(label), np.int64),
+        label_names=BIRDS,
+        hard_names=BIRDS,
+        easy_names=PLACES,
+        group_names=tuple(f"{bird} on {place}" for bird in BIRDS for place in PLACES),
+        environment_names=("all",),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        flip=True,
+        found=(("table", f"{table.path}: {counted(len(names), 'row')}"), ("images", f"{len(names):,} in {base}")),
+    )
+
+
+SPEC = DataSetSpec(
+    name="waterbirds",
+    options=Options,
+    options_help=OPTIONS_HELP,
+    tree=f"""\
+{IMAGES}/ (below the root, cub/data/, waterbirds/), waterbirds_v1.0/, or the root itself:
+    metadata.csv                 img_id,img_filename,y,split,place,place_filename
+    SPECIES/*.jpg                named in img_filename
+or, for SubpopBench:
+waterbirds/metadata_waterbirds.csv        id,filename,split,y,a
+y 0 landbird, 1 waterbird; place (a) 0 land, 1 water; split 0 train, 1 validation, 2 test""",
+    card=Card(
+        meaning="label and hard attribute: kind of bird; easy attribute: background; groups: 2 bird + background;"
+        " in training 95 % of the birds are where they belong",
+        citation="Sagawa, Koh, Hashimoto, Liang: Distributionally Robust Neural Networks, ICLR 2020; birds: CUB-200-2011"
+        " (Wah et al. 2011); backgrounds: Places (Zhou et al. 2017)",
+        licence="CUB and Places: non-commercial research and education",
+    ),
+    inspect=inspect,
+    source_of_files="WILDS or group_DRO's page, under the terms of CUB and Places",
+)
