@@ -181,18 +181,21 @@ def _do(job: Job, configuration: RunConfiguration, directory: Path, stage: list[
     for checkpoint in run.checkpoints:
         if checkpoint.name in stored["checkpoints"]:
             continue
+        # A steep loss passes several levels between two evaluations: the same weights, measured once.
+        twin = next((each for each in stored["checkpoints"].values() if each["step"] == checkpoint.step), None)
         stage[0] = f"evaluating checkpoint {checkpoint.name}"
         started = time.perf_counter()
-        model = checkpoints.load(checkpoint, configuration, data)
-        rows = evaluate.evaluate(
-            model, data, configuration, checkpoint, protocol=protocol, seed=job.evaluation_seed
-        )  # fmt: skip
+        if twin is None:
+            model = checkpoints.load(checkpoint, configuration, data, device=job.device)
+            rows = evaluate.evaluate(
+                model, data, configuration, checkpoint, protocol=protocol, seed=job.evaluation_seed
+            )  # fmt: skip
         stored["checkpoints"][checkpoint.name] = {
             "level": checkpoint.level,
             "step": checkpoint.step,
             "epoch": checkpoint.epoch,
             "training_loss": checkpoint.training_loss,
-            "rows": [plain(row) for row in rows],
+            "rows": [plain(row) for row in rows] if twin is None else twin["rows"],
         }
         stored["seconds"]["evaluation"] += round(time.perf_counter() - started, 3)
         _write_rows(directory, stored, "partial")

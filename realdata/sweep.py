@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -148,33 +147,32 @@ def work(jobs: Sequence[Job], executor: Executor) -> list[Outcome]:
 
     A job that another sweep is at is asked for again at the end, by when that sweep may have been stopped.
     """
-    outcomes, started = _round(jobs, executor, 0, len(jobs), time.monotonic())
+    outcomes = _round(jobs, executor, [], len(jobs))
     later = {outcome.hash for outcome in outcomes if outcome.status == ELSEWHERE}
     if later:
-        kept = [outcome for outcome in outcomes if outcome.hash not in later]
         again = [job for job in jobs if RunConfiguration.from_dict(job.configuration).hash in later]
-        more, _ = _round(again, executor, len(kept), len(jobs), started)
-        outcomes = kept + more
+        kept = [outcome for outcome in outcomes if outcome.hash not in later]
+        outcomes = _round(again, executor, kept, len(jobs))
     return outcomes
 
 
-def _round(
-    jobs: Sequence[Job], executor: Executor, done: int, total: int, started: float
-) -> tuple[list[Outcome], float]:
+def _round(jobs: Sequence[Job], executor: Executor, before: Sequence[Outcome], total: int) -> list[Outcome]:
+    """Outcomes of the jobs, after those of ``before``."""
     from realdata.estimate import duration
 
     names = {RunConfiguration.from_dict(job.configuration).hash: describe(job) for job in jobs}
-    outcomes: list[Outcome] = []
+    outcomes = list(before)
     for outcome in executor.outcomes(jobs):
         outcomes.append(outcome)
-        finished = done + sum(each.status != ELSEWHERE for each in outcomes)
-        elapsed = time.monotonic() - started
-        left = elapsed / max(finished, 1) * (total - finished)
-        text = f"[{finished}/{total}] {outcome.status:9} {names[outcome.hash]} ({duration(outcome.seconds)})"
+        finished = [each for each in outcomes if each.status != ELSEWHERE]
+        text = f"[{len(finished)}/{total}] {outcome.status:9} {names[outcome.hash]} ({duration(outcome.seconds)})"
         text += f": {outcome.reason}" if outcome.reason else ""
-        text += f"; about {duration(left)} left" if finished and left else ""
+        taken = [each.seconds for each in finished if each.status == DONE]
+        left = total - len(finished)
+        if taken and left:
+            text += f"; about {duration(sum(taken) / len(taken) * left / min(left, executor.at_once))} left"
         print(text, flush=True)
-    return outcomes, started
+    return outcomes
 
 
 def describe(job: Job) -> str:

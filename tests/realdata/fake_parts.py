@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 STEPS = 5
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +68,13 @@ class Checkpoint:
     training_loss: float
 
 
+OPTIONS = {"fake": FakeOptions, "other": OtherOptions, "tiny": OtherOptions}
+
+
 def spec(name: str) -> Any:
-    found = {"fake": FakeOptions, "other": OtherOptions}
+    found = OPTIONS
     if name not in found:
-        raise ValueError(f"data set {name!r} is unknown; allowed: fake, other")
+        raise ValueError(f"data set {name!r} is unknown; allowed: {', '.join(OPTIONS)}")
 
     def make_options(given: Any) -> Any:
         from realdata.options import option_types, typed
@@ -89,9 +93,34 @@ def spec(name: str) -> Any:
 def load(
     name: str, root: str, options: Any, *, size: int | None = None, broken: str = "fatal", progress: bool = False
 ) -> Any:
+    if name == "tiny":
+        return tiny()
     if options.get("fault") == "loading":
         raise ValueError("attributes.csv is missing; allowed: a folder with attributes.csv")
     return types.SimpleNamespace(name=name, title=f"{name} (stand-in)", options=options, fingerprint="f00", skipped=())
+
+
+def tiny(n: int = 240, side: int = 8) -> Any:
+    """Real images in memory: brightness of the upper half is the easy feature, stripes of the lower half the hard one."""
+    import numpy as np
+
+    from realdata.datasets.base import Card, ImageData
+
+    rng = np.random.default_rng(0)
+    split = np.repeat(np.array([0, 1, 2], np.int8), n // 3)
+    hard = rng.integers(0, 2, n)
+    easy = np.where(split == 0, hard, rng.integers(0, 2, n))
+    images = rng.integers(90, 130, (n, 3, side, side))
+    images[:, :, : side // 2] += 60 * easy[:, None, None, None]
+    images[:, :, side // 2 :, ::2] += 25 * hard[:, None, None, None]
+    names = ("no", "yes")
+    return ImageData(
+        name="tiny", title="tiny (made up)", images=images.astype(np.uint8), label=hard, hard=hard, easy=easy,
+        group=2 * hard + easy, split=split, probe_split=np.where(split == 0, -1, split - 1).astype(np.int8),
+        environment=np.zeros(n, np.int64), label_names=names, hard_names=names, easy_names=names,
+        group_names=("00", "01", "10", "11"), environment_names=("all",), mean=(0.5,) * 3, std=(0.25,) * 3, flip=False,
+        card=Card("", "", ""), fingerprint="tiny",
+    )  # fmt: skip
 
 
 def train(configuration: Any, data: Any, directory: Path, *, device: str = "auto", progress: bool = True) -> Any:
@@ -153,8 +182,12 @@ def evaluate(model: Any, data: Any, configuration: Any, checkpoint: Any, *, prot
     return rows
 
 
-def install() -> None:
-    """Put the stand-ins where ``from realdata import ...`` finds them."""
+def install(*, training: bool = True) -> None:
+    """Put the stand-ins where ``from realdata import ...`` finds them.
+
+    Args:
+        training: False leaves all but the data sets as they are; train the data set ``tiny`` then.
+    """
 
     def module(name: str, **contents: Any) -> None:
         made = types.ModuleType(f"realdata.{name}")
@@ -163,17 +196,21 @@ def install() -> None:
         if "realdata" in sys.modules:
             setattr(sys.modules["realdata"], name, made)
 
-    module("datasets", spec=spec, load=load, names=lambda: ("fake", "other"))
+    # The modules inside of it stay those of the package: what images look like is no stand-in.
+    inside = [str(Path(folder) / "realdata" / "datasets") for folder in (ROOT, *sys.path)]
+    module("datasets", spec=spec, load=load, names=lambda: tuple(OPTIONS), __path__=inside)
+    if not training:
+        return
     module("train", train=train)
-    module("checkpoints", load=lambda checkpoint, configuration, data: None)
+    module("checkpoints", load=lambda checkpoint, configuration, data, device: None)
     module("evaluate", evaluate=evaluate)
     module("probe", Protocol=FakeProtocol, protocol=protocol)
 
 
-def site_folder(folder: Path) -> Path:
+def site_folder(folder: Path, *, training: bool = True) -> Path:
     """Make a folder that, on PYTHONPATH, gives every Python the stand-ins."""
     here = str(Path(__file__).parent)
     (folder / "sitecustomize.py").write_text(
-        f"import sys\nsys.path.append({here!r})\nimport fake_parts\nfake_parts.install()\n"
+        f"import sys\nsys.path.append({here!r})\nimport fake_parts\nfake_parts.install(training={training})\n"
     )
     return folder
