@@ -32,7 +32,7 @@ def default_cache() -> Path:
 
 
 def digest(*parts: object) -> str:
-    """Thirty-two hexadecimal digits of SHA-256 over texts and arrays, each with its length, so that none run together."""
+    """Thirty-two hexadecimal digits of SHA-256 over texts and arrays, each with its length."""
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray):

@@ -74,7 +74,7 @@ def inspect(root: Path, options: Options) -> Contents:
         near = first_folder(root, FOLDERS, lambda folder: (folder / IMAGES).is_dir()) or root
         raise DataProblem(
             f"{near / ATTRIBUTES}.csv is missing (and so are its .txt form, {METADATA[0]} and {METADATA[1]})",
-            f"allowed: a folder with {ATTRIBUTES}.csv, {PARTITION}.csv and {IMAGES}/",
+            f"give a folder with {ATTRIBUTES}.csv, {PARTITION}.csv and {IMAGES}/",
         )
     rows = _from_attributes(folder, options) if _attributes(folder) is not None else _from_metadata(folder, options)
     base = image_base(rows.names, (folder / IMAGES, folder, folder / IMAGES / IMAGES, folder.parent / IMAGES))
@@ -82,7 +82,7 @@ def inspect(root: Path, options: Options) -> Contents:
     if not there.any():
         raise DataProblem(
             f"not one of {len(rows.names):,} images named in {rows.path} is in {base}",
-            f"allowed: the images in {IMAGES}/ beside the tables",
+            f"put the images into {IMAGES}/ beside the tables",
         )
     names = tuple(name for name, found in zip(rows.names, there, strict=True) if found)
     label, attribute, split = rows.label[there], rows.attribute[there], rows.split[there]
@@ -138,7 +138,7 @@ def _from_attributes(folder: Path, options: Options) -> _Rows:
     if path is None or partition is None:
         raise DataProblem(
             f"{folder / PARTITION}.csv is missing (and so is its .txt form)",
-            f"allowed: {PARTITION}.csv beside {ATTRIBUTES}.csv, with the columns image_id,partition",
+            f"put {PARTITION}.csv beside {ATTRIBUTES}.csv; its columns are image_id,partition",
         )
     table = read_table(path)
     names = table.text("image_id")
@@ -150,7 +150,7 @@ def _from_attributes(folder: Path, options: Options) -> _Rows:
     if unknown:
         raise DataProblem(
             f"{partition} has no row for {counted(len(unknown), 'image')} of {path.name}, first {unknown[0]}",
-            "allowed: the whole file (this one may be truncated)",
+            "copy the whole file again (this one may be truncated)",
         )
     label, attribute = (_binary(table, option, value) for option, value in _asked(options))
     return _Rows(names, label, attribute, np.array([of_split[name] for name in names], np.int8), path)
@@ -170,7 +170,7 @@ def _binary(table: Table, option: str, name: str) -> NDArray[np.int64]:
 def _from_metadata(folder: Path, options: Options) -> _Rows:
     path = _metadata(folder)
     if path is None:
-        raise DataProblem(f"{folder / METADATA[0]} is missing", "allowed: a table of images")
+        raise DataProblem(f"{folder / METADATA[0]} is missing", "give a table of the images")
     if (options.label, options.attribute) != ("Blond_Hair", "Male"):
         raise ValueError(
             f"label={options.label!r}, attribute={options.attribute!r} cannot be read from {path}, which has one of"

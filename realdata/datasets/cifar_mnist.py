@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.problem import require_choice, require_whole
-from realdata.datasets.base import EVALUATE, FIT, TEST, TRAIN, UNUSED, VALIDATION, Card, Images
+from realdata.datasets.base import TEST, TRAIN, VALIDATION, Card, Images
 from realdata.datasets.cache import digest
 from realdata.datasets.labelled import CIFAR_TREE, CLASSES, FASHION_TREE, MNIST_TREE, TITLES, Labelled, labelled
 from realdata.datasets.sources import FileSource, Opened, Reader, Rows, Source, rows_of
 from realdata.datasets.specification import Contents, DataProblem, DataSetSpec
+from realdata.datasets.tables import probe_split_of
 
 BLOCK = 32
 AUTO_CLASSES = {"cifar10": "automobile,truck", "fashion_mnist": "coat,dress", "mnist": "7,9"}
@@ -124,7 +125,7 @@ class Dominoes:
 
 @dataclass(frozen=True)
 class DominoImages:
-    """uint8 [N, 3, 2 side, side], put together when asked for: copying two blocks takes no time worth a copy on disk."""
+    """uint8 [N, 3, 2 side, side], put together when asked for, which costs little more than a copy."""
 
     top: Images
     top_rows: Rows
@@ -168,13 +169,12 @@ def inspect(root: Path, options: Options) -> Contents:
             name = ("training", "validation", "test")[split]
             raise DataProblem(
                 f"too few images for {count} classes: the smallest class has {size} for {name}",
-                f"allowed: at least {1 if split == TRAIN else count} images of each class for {name}",
+                f"at least {1 if split == TRAIN else count} images of each class are needed there (validation={options.validation})",
             )
         rows.append(_paired(table, parts["bottom"][split], parts["top"][split], generator))
     bottom_rows = np.concatenate([pair[0] for pair in rows])
     top_rows = np.concatenate([pair[1] for pair in rows])
-    split = np.repeat(np.array([TRAIN, VALIDATION, TEST], np.int8), [len(pair[0]) for pair in rows])
-    probe_split = np.select([split == VALIDATION, split == TEST], [FIT, EVALUATE], UNUSED).astype(np.int8)
+    splits = np.repeat(np.array([TRAIN, VALIDATION, TEST], np.int8), [len(pair[0]) for pair in rows])
     hard, easy = bottom.label[bottom_rows], top.label[top_rows]
     return Contents(
         title=_title(options, top, bottom),
@@ -183,8 +183,8 @@ def inspect(root: Path, options: Options) -> Contents:
         hard=hard,
         easy=easy,
         group=hard * count + easy,
-        split=split,
-        probe_split=probe_split,
+        split=splits,
+        probe_split=probe_split_of(splits),
         environment=np.zeros(len(hard), np.int64),
         label_names=below,
         hard_names=below,

@@ -1,4 +1,4 @@
-"""ColoredMNIST as in DomainBed: colour predicts a noisy label better than shape does, and the other way round elsewhere.
+"""ColoredMNIST as in DomainBed: colour predicts a noisy label better than shape does, and in one environment worse.
 
 All 70,000 digits are shuffled; environment i of three takes every third. The label says whether the digit is below 5,
 flipped with probability 0.25; the colour is the label, flipped with probability 0.1, 0.2 and 0.9. Images have two

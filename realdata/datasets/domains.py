@@ -8,7 +8,7 @@ which one is the target.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ class Folders:
         class_count: how many classes were published. images: how many images were (several numbers, if several
             versions are about).
         published_size: (height, width) of all published images, None if they differ.
-        inner: spellings of the image folder between environment and class that some copies have.
+        spellings: other names that copies have for the folder of an environment.
     """
 
     name: str
@@ -83,13 +83,13 @@ class Folders:
     class_count: int
     images: tuple[int, ...]
     published_size: tuple[int, int] | None = None
-    inner: tuple[str, ...] = ()
+    spellings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def inspect(self, root: Path, options: Any) -> Contents:
         """What is in the folders; a ValueError names what is missing."""
         base = self._base(root)
-        inner = {name: self._inner(base, name) for name in self.environments}
-        classes, remarks = self._classes(base, inner)
+        folders = {name: self._folder_of(base, name) for name in self.environments}
+        classes, remarks = self._classes(base, folders)
         left_out = frozenset(_duplicates(base, options))
         names: list[str] = []
         label: list[int] = []
@@ -97,11 +97,13 @@ class Folders:
         dropped = 0
         for place, name in enumerate(self.environments):
             for number, one in enumerate(classes):
-                below = f"{inner[name]}/{one}"
+                below = f"{folders[name]}/{one}"
                 files = [f"{below}/{file}" for file in image_names(base / below)]
                 kept = [file for file in files if file not in left_out]
                 if not kept:
-                    raise DataProblem(f"{base / below} holds no images", "allowed: images in every class folder")
+                    raise DataProblem(
+                        f"{base / below} holds no images", "every class folder of every environment needs images"
+                    )
                 dropped += len(files) - len(kept)
                 names += kept
                 label += [number] * len(kept)
@@ -142,43 +144,37 @@ class Folders:
         if base is None:
             raise DataProblem(
                 f"root={str(root)!r} holds no environment of {self.title}",
-                f"allowed: a folder with {', '.join(self.environments)}",
+                f"give a folder with {', '.join(self.environments)}",
             )
-        missing = [name for name in self.environments if not (base / name).is_dir()]
+        missing = [name for name in self.environments if not (base / self._folder_of(base, name)).is_dir()]
         if missing:
             raise DataProblem(
                 f"environment {listed(missing)} is missing in {base}",
-                f"allowed: a folder with {', '.join(self.environments)}",
+                f"all of these are needed: {', '.join(self.environments)}",
             )
         return base
 
-    def _inner(self, base: Path, environment: str) -> str:
-        for name in self.inner:
-            if (base / environment / name).is_dir():
-                return f"{environment}/{name}"
-        return environment
-
-    def _classes(self, base: Path, inner: Mapping[str, str]) -> tuple[tuple[str, ...], list[str]]:
+    def _classes(self, base: Path, folders: Mapping[str, str]) -> tuple[tuple[str, ...], list[str]]:
         """The classes, and remarks on folders that are not used."""
-        found = {name: subfolders(base / below) for name, below in inner.items()}
+        found = {name: subfolders(base / below) for name, below in folders.items()}
         classes = self.classes
         if classes is None:
             classes = tuple(sorted(set.intersection(*(set(names) for names in found.values()))))
             if len(classes) < 2:
                 raise DataProblem(
                     f"the environments in {base} have {counted(len(classes), 'class folder')} in common",
-                    f"allowed: the same class folders in each ({self.class_count} were published)",
+                    f"each needs the same class folders ({self.class_count} were published)",
                 )
         for name, present in found.items():
             missing = [one for one in classes if one not in present]
             if missing:
                 raise DataProblem(
-                    f"class folder {listed(missing)} is missing in {base / inner[name]}",
-                    f"allowed: a folder for each of {listed(list(classes))}",
+                    f"class folder {listed(missing)} is missing in {base / folders[name]}",
+                    f"each environment needs a folder with images for each of the {len(classes)} classes",
                 )
         remarks = [
-            f"unexpected class folder {base / inner[name] / one}"
-            f" ({counted(count_images(base / inner[name] / one), 'image')}) is not used"
+            f"unexpected class folder {base / folders[name] / one}"
+            f" ({counted(count_images(base / folders[name] / one), 'image')}) is not used"
             for name, present in found.items()
             for one in present
             if one not in classes
@@ -186,7 +182,7 @@ class Folders:
         remarks += [
             f"unexpected environment folder {base / name} ({counted(count_images(base / name), 'image')}) is not used"
             for name in subfolders(base)
-            if name not in self.environments
+            if name not in folders.values()
         ]
         return classes, remarks
 
@@ -196,6 +192,11 @@ class Folders:
         if self.published_size is not None and own is not None and own != self.published_size:
             notes.append(f"copy at {own[1]}x{own[0]} pixels")
         return self.title + (f" ({', '.join(notes)})" if notes else "")
+
+    def _folder_of(self, base: Path, environment: str) -> str:
+        """The environment's folder, as it is spelled here."""
+        spellings = (environment, *self.spellings.get(environment, ()))
+        return next((name for name in spellings if (base / name).is_dir()), environment)
 
     @property
     def tree(self) -> str:

@@ -68,7 +68,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataProblem(f"{path} cannot be read ({error.strerror})", "allowed: a readable file") from None
+        raise DataProblem(f"{path} cannot be read ({error.strerror})", "make it readable") from None
 
 
 def counted(number: int, what: str) -> str:

@@ -104,7 +104,8 @@ def cifar10(root: Path, classes: Sequence[str]) -> Labelled:
     )
     if folder is None:
         raise DataProblem(
-            f"root={str(root)!r} holds no CIFAR-10", "allowed: a folder with cifar10/train/CLASS or cifar-10-batches-py"
+            f"root={str(root)!r} holds no CIFAR-10",
+            "give a folder with cifar10/train/CLASS or cifar-10-batches-py (python -m realdata download cifar10 gets it)",
         )
     names: list[str] = []
     label: list[int] = []
@@ -115,7 +116,7 @@ def cifar10(root: Path, classes: Sequence[str]) -> Labelled:
             if not files:
                 raise DataProblem(
                     f"{below} holds no images" if below.is_dir() else f"class folder {below} is missing",
-                    "allowed: train/CLASS and test/CLASS with images for each class",
+                    "train/CLASS and test/CLASS need images for each class",
                 )
             names += [f"{partition}/{one}/{file}" for file in files]
             label += [place] * len(files)
@@ -146,7 +147,7 @@ def _cifar_batches(folder: Path, classes: Sequence[str]) -> Labelled:
     pixels, label, test = [], [], []
     for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
         if not (folder / name).is_file():
-            raise DataProblem(f"{folder / name} is missing", "allowed: data_batch_1 to data_batch_5 and test_batch")
+            raise DataProblem(f"{folder / name} is missing", "copy data_batch_1 to data_batch_5 and test_batch again")
         batch = _unpickle(folder / name)
         pixels.append(batch[0])
         label.append(batch[1])
@@ -186,7 +187,7 @@ def _unpickle(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     except DataProblem:
         raise
     except Exception as error:  # A damaged pickle raises nearly anything.
-        raise DataProblem(f"{path} is damaged ({error})", "allowed: the file as it was published") from None
+        raise DataProblem(f"{path} is damaged ({error})", "copy the file again") from None
     return pixels, label
 
 
@@ -201,7 +202,7 @@ def idx_partitions(
         title = "Fashion-MNIST" if fashion else "MNIST"
         raise DataProblem(
             f"root={str(root)!r} holds no {title}",
-            f"allowed: a folder with {own[0]}/raw/train-labels-idx1-ubyte and the other three, plain or with .gz",
+            f"give a folder with {own[0]}/raw/train-labels-idx1-ubyte and the other three, plain or with .gz",
         )
     parts = []
     for name in ("train", "t10k"):
@@ -210,7 +211,7 @@ def idx_partitions(
         if len(images) != len(label) or images.shape[1:] != (28, 28) or (label > 9).any():
             raise DataProblem(
                 f"{name} files in {folder} do not fit: images {images.shape}, {len(label):,} labels",
-                "allowed: N images of 28 x 28 and N labels 0 to 9, of the same data set",
+                "copy the four files of one data set again",
             )
         parts.append((images, label))
     test = np.repeat([False, True], [len(parts[0][1]), len(parts[1][1])])
@@ -225,19 +226,19 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
         try:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error) as error:
-            raise DataProblem(f"{path} is damaged ({error})", "allowed: the file as it was published") from None
+            raise DataProblem(f"{path} is damaged ({error})", "copy the file again") from None
     header = 4 + 4 * dimensions
     expected = bytes((0, 0, 8, dimensions))
     if len(content) < header or content[:4] != expected:
         raise DataProblem(
             f"{path} begins with {content[:4].hex() or 'nothing'}, not {expected.hex()}",
-            "allowed: an idx file of unsigned bytes",
+            "it has to be an idx file of unsigned bytes: copy it again",
         )
     shape = tuple(int.from_bytes(content[place : place + 4], "big") for place in range(4, header, 4))
     if len(content) - header != int(np.prod(shape)):
         raise DataProblem(
             f"{path} is truncated: {len(content) - header:,} bytes for shape {shape}",
-            "allowed: the file as it was published",
+            "copy the file again",
         )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
@@ -254,5 +255,5 @@ def _idx_file(folder: Path, name: str) -> Path | None:
 def _required(folder: Path, name: str) -> Path:
     path = _idx_file(folder, name)
     if path is None:
-        raise DataProblem(f"{folder / name} is missing", "allowed: all four idx files, plain or with .gz")
+        raise DataProblem(f"{folder / name} is missing", "put all four idx files there, plain or with .gz")
     return path

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -242,8 +242,8 @@ class ColourSource:
         return Opened(images, digest(images))
 
 
-def rows_of(index: object, count: int) -> Rows:
+def rows_of(index: Any, count: int) -> Rows:
     """Row numbers that an index (an array, a slice, a mask) of ``count`` rows means."""
     if isinstance(index, np.ndarray) and index.dtype == np.int64:
         return index
-    return np.atleast_1d(np.arange(count)[index])  # type: ignore[index]
+    return np.atleast_1d(np.arange(count)[index])

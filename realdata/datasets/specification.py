@@ -26,9 +26,12 @@ class DataProblem(ValueError):
     """Files that cannot be used: what is wrong with which, and the remedy."""
 
     def __init__(self, problem: str, remedy: str) -> None:
-        super().__init__(f"{problem}; {remedy}")
+        super().__init__(f"{problem}; remedy: {remedy}")
         self.problem = problem
         self.remedy = remedy
+
+    def __reduce__(self) -> tuple[type[DataProblem], tuple[str, str]]:
+        return type(self), (self.problem, self.remedy)  # So that it survives the way out of a worker process.
 
 
 @dataclass(frozen=True)
@@ -112,13 +115,13 @@ class DataSetSpec:
         if skipped and broken == "fatal":
             raise DataProblem(
                 f"{len(skipped):,} of {total:,} images cannot be decoded: {listed(skipped)}",
-                "allowed: whole files, or broken='skip' to leave these out",
+                "copy these files again, or leave them out with broken='skip'",
             )
         images, arrays = opened.images, {name: getattr(contents, name) for name in ARRAYS}
         if skipped:
             kept = np.setdiff1d(np.arange(total), np.array(list(opened.broken)))
             if not kept.size:
-                raise DataProblem(f"none of {total:,} images can be decoded: {listed(skipped)}", "allowed: whole files")
+                raise DataProblem(f"none of {total:,} images can be decoded: {listed(skipped)}", "copy the files again")
             warnings.warn(f"{self.name}: {len(skipped):,} broken images left out: {listed(skipped)}", stacklevel=3)
             images = SelectedImages(images, kept)
             arrays = {name: None if array is None else array[kept] for name, array in arrays.items()}

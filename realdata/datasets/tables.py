@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ class Table:
                 return self.columns[name]
         raise DataProblem(
             f"{self.path} has no column {names[0]!r} (it has {listed(list(self.columns))})",
-            f"allowed: a table with {' or '.join(names)}",
+            f"give a table with {' or '.join(names)}",
         )
 
     def whole(self, allowed: Sequence[int], *names: str) -> NDArray[np.int64]:
@@ -44,13 +45,11 @@ class Table:
         known = {str(number): number for number in allowed}
         out = np.empty(len(texts), np.int64)
         for row, text in enumerate(texts):
-            number = known.get(text)
-            if number is None:
-                number = _whole(text)
-            if number not in allowed:
+            number = known[text] if text in known else _whole(text)
+            if number is None or number not in allowed:
                 raise DataProblem(
                     f"{self.path}, row {row + 1} of the data: {names[0]} is {text!r}",
-                    f"allowed: {', '.join(map(str, allowed))}",
+                    f"correct it; allowed: {', '.join(map(str, allowed))}",
                 )
             out[row] = number
         return out
@@ -62,7 +61,7 @@ def _whole(text: str) -> int | None:
         number = float({"true": "1", "false": "0"}.get(text.strip().lower(), text))
     except ValueError:
         return None
-    return int(number) if number == int(number) else None
+    return int(number) if math.isfinite(number) and number == int(number) else None
 
 
 def read_table(path: Path, wanted: Sequence[str] | None = None) -> Table:
@@ -77,7 +76,7 @@ def read_table(path: Path, wanted: Sequence[str] | None = None) -> Table:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataProblem(f"{path} cannot be read ({error})", "allowed: a text file with a table") from None
+        raise DataProblem(f"{path} cannot be read ({error})", "it has to be a text file with a table") from None
     rows = (line.split() for line in text.splitlines()) if path.suffix == ".txt" else csv.reader(io.StringIO(text))
     cells = [row for row in rows if row]
     if path.suffix == ".txt" and len(cells) > 1 and len(cells[0]) == 1:
@@ -85,13 +84,13 @@ def read_table(path: Path, wanted: Sequence[str] | None = None) -> Table:
     elif path.suffix == ".txt":
         cells = [["image_id", "partition"], *cells]
     if len(cells) < 2:
-        raise DataProblem(f"{path} holds no rows", "allowed: a header and one row for each image")
+        raise DataProblem(f"{path} holds no rows", "it needs a header and one row for each image")
     header = [name.strip() for name in cells[0]]
     for row, values in enumerate(cells[1:]):
         if len(values) != len(header):
             raise DataProblem(
                 f"{path}, row {row + 1} of the data: {counted(len(values), 'cell')} for {len(header)} columns",
-                "allowed: the whole file (this one may be truncated)",
+                "copy the whole file again (this one may be truncated)",
             )
     kept = [place for place, name in enumerate(header) if wanted is None or name in wanted]
     return Table(path, {header[place]: [row[place] for row in cells[1:]] for place in kept} or {header[0]: []})
@@ -124,5 +123,5 @@ def require_splits(split: NDArray[np.int8], path: Path) -> None:
     missing = [name for code, name in enumerate(SPLIT_NAMES) if not (split == code).any()]
     if missing:
         raise DataProblem(
-            f"no image that {path} puts into {' or '.join(missing)} is there", "allowed: images of all three splits"
+            f"no image that {path} puts into {' or '.join(missing)} is there", "images of all three splits are needed"
         )

@@ -61,7 +61,7 @@ def inspect(root: Path, options: Options) -> Contents:
     if folder is None:
         raise DataProblem(
             f"metadata.csv is missing: root={str(root)!r} holds none, nor does {IMAGES} or another usual folder in it",
-            "allowed: a folder with metadata.csv (or SubpopBench's metadata_waterbirds.csv) and the images it names",
+            "give the folder with metadata.csv (or SubpopBench's metadata_waterbirds.csv) and the images it names",
         )
     table = read_table(next(folder / name for name in TABLES if (folder / name).is_file()))
     names = table.text("img_filename", "filename")
@@ -74,7 +74,7 @@ def inspect(root: Path, options: Options) -> Contents:
         absent = [name for name, found in zip(names, there, strict=True) if not found]
         raise DataProblem(
             f"{len(absent):,} of {len(names):,} images named in {table.path} are missing in {base}: {listed(absent)}",
-            "allowed: all of them (delete their rows to go without)",
+            "copy them there, or delete their rows to go without them",
         )
     require_splits(split, table.path)
     group = 2 * label + place
@@ -115,8 +115,8 @@ y 0 landbird, 1 waterbird; place (a) 0 land, 1 water; split 0 train, 1 validatio
     card=Card(
         meaning="label and hard attribute: kind of bird; easy attribute: background; groups: 2 bird + background;"
         " in training 95 % of the birds are where they belong",
-        citation="Sagawa, Koh, Hashimoto, Liang: Distributionally Robust Neural Networks, ICLR 2020; birds: CUB-200-2011"
-        " (Wah et al. 2011); backgrounds: Places (Zhou et al. 2017)",
+        citation="Sagawa, Koh, Hashimoto, Liang: Distributionally Robust Neural Networks, ICLR 2020; birds:"
+        " CUB-200-2011 (Wah et al. 2011); backgrounds: Places (Zhou et al. 2017)",
         licence="CUB and Places: non-commercial research and education",
     ),
     inspect=inspect,

@@ -1,0 +1,117 @@
+"""RotatedMNIST as in DomainBed: digits, each sixth of them turned by another angle.
+
+All 70,000 digits are shuffled; environment i of six takes every sixth and turns it by 15 i degrees, bilinearly. Ten
+classes; one channel, 28 x 28.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.problem import require_choice, require_whole
+from realdata.datasets.base import Card
+from realdata.datasets.cache import cached_array, digest
+from realdata.datasets.domains import HOLDOUT_HELP, SEED_HELP, require_share, target_splits
+from realdata.datasets.labelled import DIGITS, MNIST_TREE, idx_partitions
+from realdata.datasets.sources import FileSource, GreySource, Opened, Reader
+from realdata.datasets.specification import Contents, DataSetSpec
+
+ENVIRONMENTS = ("0", "15", "30", "45", "60", "75")
+
+OPTIONS_HELP = {
+    "target": f"the environment that is not trained on: an angle in degrees, one of {', '.join(ENVIRONMENTS)}",
+    "holdout": HOLDOUT_HELP,
+    "seed": SEED_HELP.replace("of ", "of the shuffling and of ", 1),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Target environment and split, see ``OPTIONS_HELP``."""
+
+    target: str
+    holdout: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_choice("target", self.target, ENVIRONMENTS)
+        require_share("holdout", self.holdout)
+        require_whole("seed", self.seed, 0)
+
+
+@dataclass(frozen=True)
+class Rotated:
+    """Grey images, each turned counter-clockwise by its angle in degrees."""
+
+    images: NDArray[np.uint8]
+    degrees: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def files(self) -> Iterator[FileSource]:
+        """None: these files are no image files."""
+        return iter(())
+
+    def open(self, reader: Reader) -> Opened:
+        """uint8 [N, 1, H, W], turned once and cached."""
+        key = digest(self.images, self.degrees)
+        turned, _ = cached_array(reader.cache, f"rotated-{key}", self.images.shape, self._turn)
+        return GreySource(turned).open(reader)
+
+    def _turn(self, out: NDArray[np.uint8]) -> dict[str, object]:
+        from PIL import Image
+
+        for row, (image, angle) in enumerate(zip(self.images, self.degrees.tolist(), strict=True)):
+            out[row] = np.asarray(Image.fromarray(image).rotate(angle, Image.Resampling.BILINEAR))
+        return {}
+
+
+def inspect(root: Path, options: Options) -> Contents:
+    """The six environments, from MNIST's files."""
+    images, digit, _, folder = idx_partitions(root, fashion=False)
+    order = np.random.default_rng([options.seed, 0x40]).permutation(len(digit))
+    environment = np.empty(len(digit), np.int64)
+    environment[order] = np.arange(len(digit)) % len(ENVIRONMENTS)
+    split, probe_split = target_splits(environment, ENVIRONMENTS, options.target, options.holdout, options.seed)
+    return Contents(
+        title="RotatedMNIST" if len(digit) == 70_000 else f"RotatedMNIST (subset: {len(digit):,} images)",
+        source=Rotated(images, np.array([int(name) for name in ENVIRONMENTS])[environment]),
+        label=digit,
+        hard=digit,
+        easy=None,
+        group=environment * len(DIGITS) + digit,
+        split=split,
+        probe_split=probe_split,
+        environment=environment,
+        label_names=DIGITS,
+        hard_names=DIGITS,
+        easy_names=(),
+        group_names=tuple(f"{angle} degrees, {digit}" for angle in ENVIRONMENTS for digit in DIGITS),
+        environment_names=ENVIRONMENTS,
+        mean=(0.0,),
+        std=(1.0,),
+        flip=False,
+        found=(("MNIST", f"{folder}: {len(digit):,} images"),),
+    )
+
+
+SPEC = DataSetSpec(
+    name="rotated_mnist",
+    options=Options,
+    options_help=OPTIONS_HELP,
+    tree=MNIST_TREE,
+    card=Card(
+        meaning="label and hard attribute: the digit; environment: the angle; groups: environment times label",
+        citation="Ghifary, Kleijn, Zhang, Balduzzi: Domain Generalization for Object Recognition with Multi-task"
+        " Autoencoders, ICCV 2015; as in Gulrajani, Lopez-Paz: In Search of Lost Domain Generalization, ICLR 2021",
+        licence="MNIST: CC BY-SA 3.0",
+    ),
+    inspect=inspect,
+    source_of_files="python -m realdata download mnist",
+)
