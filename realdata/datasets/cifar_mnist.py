@@ -169,7 +169,7 @@ def inspect(root: Path, options: Options) -> Contents:
             name = ("training", "validation", "test")[split]
             raise DataProblem(
                 f"too few images for {count} classes: the smallest class has {size} for {name}",
-                f"at least {1 if split == TRAIN else count} images of each class are needed there (validation={options.validation})",
+                f"give at least {1 if split == TRAIN else count} of each there (validation={options.validation})",
             )
         rows.append(_paired(table, parts["bottom"][split], parts["top"][split], generator))
     bottom_rows = np.concatenate([pair[0] for pair in rows])

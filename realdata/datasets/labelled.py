@@ -105,7 +105,7 @@ def cifar10(root: Path, classes: Sequence[str]) -> Labelled:
     if folder is None:
         raise DataProblem(
             f"root={str(root)!r} holds no CIFAR-10",
-            "give a folder with cifar10/train/CLASS or cifar-10-batches-py (python -m realdata download cifar10 gets it)",
+            "give a folder with cifar10/train/CLASS or cifar-10-batches-py (download cifar10 gets the latter)",
         )
     names: list[str] = []
     label: list[int] = []
