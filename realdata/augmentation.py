@@ -137,7 +137,7 @@ def _rotate_hue(images: Tensor, turn: Tensor) -> Tensor:
     """Hue of the HSV model shifted by ``turn`` of the colour wheel, [n, 1, 1, 1]."""
     value, where = images.max(1, keepdim=True)
     spread = value - images.min(1, keepdim=True).values
-    red, green, blue = images.split(1, 1)
+    red, green, blue = images[:, 0:1], images[:, 1:2], images[:, 2:3]
     safe = torch.where(spread == 0, torch.ones_like(spread), spread)
     sextant = torch.where(
         where == 0, (green - blue) / safe, torch.where(where == 1, 2 + (blue - red) / safe, 4 + (red - green) / safe)

@@ -87,16 +87,10 @@ def load(checkpoint: Checkpoint, configuration: RunConfiguration, data: ImageDat
     Raises:
         ValueError: if the file is missing or is not a checkpoint of this model.
     """
-    import torch
-
     from realdata.models import build
     from realdata.processes import chosen_device
 
-    try:
-        content = torch.load(checkpoint.path, map_location="cpu", weights_only=True)
-        state = content["model"]
-    except (OSError, KeyError, TypeError, RuntimeError, EOFError, ValueError) as error:
-        raise ValueError(f"checkpoint {checkpoint.path} cannot be read ({_first_line(error)})") from None
+    state = read_weights(checkpoint.path)["model"]
     model = build(configuration, data, pretrained=False)
     try:
         model.load_state_dict(state)
@@ -106,6 +100,26 @@ def load(checkpoint: Checkpoint, configuration: RunConfiguration, data: ImageDat
             f"model_options={dict(configuration.model_options)} ({_first_line(error)})"
         ) from None
     return model.to(chosen_device(device)).eval()
+
+
+def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Content of a checkpoint's file: ``"model"``, ``"configuration"``, ``"data"``, ``"checkpoint"``.
+
+    Raises:
+        ValueError: if the file is missing or is no checkpoint.
+    """
+    import pickle
+
+    import torch
+
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if {"model", "configuration"} <= content.keys():
+            return content
+        fault = "it holds something else"
+    except (OSError, RuntimeError, EOFError, ValueError, AttributeError, pickle.UnpicklingError) as error:
+        fault = _first_line(error)
+    raise ValueError(f"checkpoint {path} cannot be read ({fault})")
 
 
 def write_config(directory: Path, configuration: RunConfiguration, data: ImageData) -> None:

@@ -13,38 +13,20 @@ name                      what it is
                           cached; only a head is trained on them, see :mod:`realdata.embeddings`
 ========================  ======================================================================================
 
-``options(name)`` tells what ``model_options`` a model takes.
+What ``model_options`` each takes is listed in :mod:`realdata.model_options`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from kernels.problem import require_choice, require_whole
 from realdata import small_models
-from realdata.configuration import RunConfiguration, Scalar
+from realdata.configuration import RunConfiguration
 from realdata.datasets.base import ImageData
-
-OPTIONS: dict[str, dict[str, Scalar]] = {
-    "small_cnn": {"width": 16, "depth": 3, "blocks": 1, "norm": "batch"},
-    "small_resnet": {"width": 16, "stages": 3, "blocks": 1, "norm": "batch", "stem_pooling": False},
-    "resnet18": {"width": 64, "norm": "batch"},
-    "mlp": {"width": 128, "depth": 1},
-    "linear": {},
-    "torchvision": {"weights": None},
-    "timm": {"weights": None},
-    "frozen": {"weights": None, "head": "linear", "width": 64, "resolution": None, "standardize": True},
-}
-"""Options of each model (of each family, where the name has a colon), with their defaults."""
-
-CHOICES: dict[str, tuple[str, ...]] = {
-    "norm": small_models.NORMS,
-    "head": ("linear", "linear2", "relu2", "diagonal"),
-}
+from realdata.model_options import checked_options
 
 
 class Classifier(nn.Module):
@@ -79,42 +61,6 @@ class Classifier(nn.Module):
         return self.head.weight.device
 
 
-def names() -> tuple[str, ...]:
-    """Names of models; those of families end in a colon."""
-    return tuple(name + ":" if name in ("torchvision", "timm", "frozen") else name for name in OPTIONS)
-
-
-def options(name: str) -> dict[str, Scalar]:
-    """Options of a model with their defaults; a ValueError lists the models."""
-    family, colon, member = name.partition(":")
-    if bool(colon) != (family + ":" in names()) or family not in OPTIONS or bool(colon) != bool(member):
-        raise ValueError(f"model={name!r}; allowed: {', '.join(n + 'NAME' if ':' in n else n for n in names())}")
-    return dict(OPTIONS[family])
-
-
-def checked_options(name: str, given: Mapping[str, Scalar]) -> dict[str, Any]:
-    """All options of a model, those given and the defaults; a ValueError names what is unknown or of a wrong kind."""
-    known = options(name)
-    for key, value in given.items():
-        if key not in known:
-            allowed = ", ".join(known) or "none"
-            raise ValueError(f"model_options[{key!r}]={value!r} of model {name!r}; allowed options: {allowed}")
-        _check(f"model_options[{key!r}]", key, value, known[key])
-    return {**known, **given}
-
-
-def _check(label: str, key: str, value: Scalar, default: Scalar) -> None:
-    if key in CHOICES:
-        require_choice(label, value, CHOICES[key])
-    elif isinstance(default, bool):
-        require_choice(label, value, (True, False))
-    elif isinstance(default, int) or key == "resolution":
-        if not (value is None and default is None):
-            require_whole(label, value, 0 if key == "depth" else 1)
-    elif not (value is None or isinstance(value, str)):
-        raise ValueError(f"{label}={value!r}; allowed: a name, a path, or None")
-
-
 def build(configuration: RunConfiguration, data: ImageData, *, pretrained: bool = True) -> Classifier:
     """The model of a configuration, for these images and classes, initialised from its seed, on the CPU.
 
@@ -127,12 +73,12 @@ def build(configuration: RunConfiguration, data: ImageData, *, pretrained: bool 
     name, classes = configuration.model, len(data.label_names)
     chosen = checked_options(name, configuration.model_options)
     family, _, member = name.partition(":")
-    if family == "frozen":
-        from realdata.embeddings import frozen_classifier
-
-        return frozen_classifier(member, chosen, configuration.seed, data)
 
     def make() -> Classifier:
+        if family == "frozen":
+            from realdata.embeddings import frozen_classifier
+
+            return frozen_classifier(member, chosen, data)
         if family in ("torchvision", "timm"):
             from realdata.pretrained import backbone
 

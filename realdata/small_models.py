@@ -12,8 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-NORMS = ("group", "batch", "none")
-
 
 def norm_layer(name: str, channels: int) -> nn.Module:
     """Batch norm, group norm with groups of four channels or more (at most eight groups), or nothing."""
@@ -77,7 +75,7 @@ class Block(nn.Module):
 class ResNet(nn.Sequential):
     """Stages of residual blocks; each stage but the first halves the image and doubles the channels.
 
-    ``stages=4, blocks=2, width=64`` is ResNet-18 with the 3 x 3 stem that is usual for CIFAR.
+    ``stages=4, blocks=2, width=64`` without pooling is ResNet-18 with the 3 x 3 stem that is usual for CIFAR.
 
     Args:
         stem_pooling: halve the image once more after the first convolution, which quarters the time of a step.
