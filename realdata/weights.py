@@ -13,8 +13,8 @@ which for two classes, with ``f = z_1 - z_0``, is the ``sigmoid(-y f)`` of the t
 
     z~ = z + (rho / R) (G phi + g).
 
-Two classes: the rows of ``(G, g)`` are ``-D / 2`` and ``+D / 2`` up to a common factor, with
-``D = sum_n pi_n lambda_n y_n (phi_n, 1)``, so that
+Two classes: the rows of ``(G, g)`` are ``D`` and ``-D``, with ``D = sum_n pi_n lambda_n y_n (phi_n, 1)``, so
+``R = sqrt2 ||D||`` and
 
     m~_n = m_n - sqrt2 rho y_n D . (phi_n, 1) / ||D||:
 
