@@ -14,9 +14,11 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import re
 import time
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,10 +42,21 @@ if TYPE_CHECKING:
 
 NAME = "triton"
 PRECISIONS = ("float32", "float64")
+DEVICES = Path("/dev")
 
-WORTHWHILE_WORK = 1e11
-"""Multiply-adds from which ``engine="auto"`` prefers the GPU. A start of the engine costs seconds (import of torch, a
-kernel from the cache), in which the CPU engine does about this much on a few cores. Estimated, not yet measured."""
+WORTHWHILE_WORK = 1.5e11
+"""Multiply-adds (:func:`work`) from which ``engine="auto"`` prefers the GPU: an estimate, not yet measured.
+
+A training pays off on the GPU when the CPU engine would take longer than the GPU's start and work together,
+
+    work / cpu_rate > start + work / gpu_rate,    so    work > start cpu_rate / (1 - cpu_rate / gpu_rate).
+
+The start (importing torch, a CUDA context, a kernel from the cache; copying data is part of the GPU's work) takes about
+3 s, and the CPU engine does 4e10 (diagonal) to 7e10 (ReLU) multiply-adds a second on two cores
+(``benchmarks/results/cpu.csv``). By the model of ``benchmarks/roofline.py`` an H100 does 60 to 200 times that, so that
+its own time does not matter.
+``benchmarks/gpu_check.sh`` measures all three on a GPU's machine and prints what this constant should be there
+(``bench_gpu.py``: ``crossover_multiply_adds``); more cores raise it in proportion."""
 
 
 def interpreted() -> bool:
@@ -51,28 +64,62 @@ def interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET", "0").strip().lower() in ("1", "true", "on", "yes", "y")
 
 
+def _nvml_devices() -> int | None:
+    """Number of NVIDIA GPUs by the driver's management library; None without it."""
+    for name in ("libnvidia-ml.so.1", "nvml.dll"):
+        try:
+            nvml = ctypes.CDLL(name)
+            if nvml.nvmlInit_v2() != 0:
+                return None
+            count = ctypes.c_uint(0)
+            failed = nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)) != 0
+            nvml.nvmlShutdown()
+            return None if failed else count.value
+        except (OSError, AttributeError):
+            continue
+    return None
+
+
 @cache
 def _driver_devices() -> int:
-    """Number of NVIDIA GPUs by the driver, or of AMD GPUs by the kernel's interface; cheap, imports nothing."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-        count = ctypes.c_int(0)
-        if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0:
-            return count.value
-    except (OSError, AttributeError):
-        pass
-    return 1 if os.path.exists("/dev/kfd") else 0
+    """Number of GPUs of this machine, whoever may see them; imports nothing.
+
+    CUDA itself is not asked: once ``cuInit`` was called, processes forked from this one cannot use it any more, and
+    this is called by people who only want to know which engines there are.
+    """
+    count = _nvml_devices()
+    if count is None:  # containers may lack the library
+        names = os.listdir(DEVICES) if DEVICES.exists() else []
+        count = sum(re.fullmatch(r"nvidia\d+", name) is not None for name in names)
+    # WSL, Tegra and AMD: one at least.
+    return count or int(any((DEVICES / name).exists() for name in ("dxg", "nvhost-gpu", "kfd")))
+
+
+def _visible_devices(count: int) -> int:
+    """How many of ``count`` GPUs ``CUDA_VISIBLE_DEVICES`` leaves, at most; an entry that is none ends the list."""
+    chosen: set[str] = set()
+    entries = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if entries is None:
+        return count
+    for entry in map(str.strip, entries.split(",")):
+        if not ((entry.isdigit() and int(entry) < count) or entry.startswith(("GPU-", "MIG-"))):
+            break
+        chosen.add(entry)
+    return len(chosen)
 
 
 def unavailable() -> str | None:
-    """Why this engine cannot run here (a sentence), or None when it can."""
+    """Why this engine cannot run here (a sentence), or None when it can. Leaves CUDA as it is, see above."""
     for package in ("torch", "triton"):
         if importlib.util.find_spec(package) is None:
             return f"the package {package} is missing; pip install 'sambalance[gpu]'"
     if interpreted():
         return None
-    if _driver_devices() == 0:
+    devices = _driver_devices()
+    if devices == 0:
         return "no GPU was found (TRITON_INTERPRET=1 runs the kernels on the CPU, very slowly, for tests)"
+    if _visible_devices(devices) == 0:
+        return f"CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']!r} hides the GPU"
     return _torch_without_gpu()
 
 
@@ -80,9 +127,18 @@ def unavailable() -> str | None:
 def _torch_without_gpu() -> str | None:
     import torch
 
-    if not torch.cuda.is_available():
+    # device_count() asks the management library; is_available() would call cuInit.
+    if torch.cuda.device_count() == 0:
         return f"there is a GPU, but this build of torch ({torch.__version__}) cannot use it"
     return None
+
+
+@cache
+def _cuda_starts() -> bool:
+    """Whether CUDA can be used, found out by starting it: a driver may be too old for this build of torch."""
+    import torch
+
+    return bool(torch.cuda.is_available())
 
 
 def lacks(problem: TrainingProblem) -> str | None:
@@ -94,12 +150,16 @@ def lacks(problem: TrainingProblem) -> str | None:
     return None
 
 
-def pays(problem: TrainingProblem) -> bool:
-    """Whether ``engine="auto"`` should take the GPU: there is one and the work is worth the start."""
+def work(problem: TrainingProblem) -> float:
+    """Multiply-adds of a problem: a forward and a backward product per sample and pass, two passes per step."""
     per_sample = 2 * problem.width * (problem.dimension if problem.network == "two_layer" else problem.depth)
     samples = problem.batch_size or problem.samples
-    work = 2.0 * problem.runs * problem.steps * samples * per_sample
-    return work >= WORTHWHILE_WORK and not interpreted() and unavailable() is None
+    return 2.0 * problem.runs * problem.steps * samples * per_sample
+
+
+def pays(problem: TrainingProblem) -> bool:
+    """Whether ``engine="auto"`` should take the GPU: there is one and the work is worth the start."""
+    return work(problem) >= WORTHWHILE_WORK and not interpreted() and unavailable() is None and _cuda_starts()
 
 
 def train(problem: TrainingProblem, precision: str = "float32", progress: Progress | None = None) -> TrainingResult:

@@ -80,12 +80,23 @@ def test_a_missing_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_auto_takes_the_gpu_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triton_engine, "unavailable", lambda: None)
+    monkeypatch.setattr(triton_engine, "_cuda_starts", lambda: True)
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    small, large = problem("relu", 16, 4, steps=10), problem("relu", 16, 4, steps=10**8)
+    small, large = problem("relu", 16, 4, steps=10), problem("relu", 16, 4, steps=10**9)
     assert not triton_engine.pays(small)
     assert triton_engine.pays(large)
     monkeypatch.setattr(triton_engine, "unavailable", lambda: "no GPU")
     assert not triton_engine.pays(large)
     monkeypatch.setattr(triton_engine, "unavailable", lambda: None)
+    monkeypatch.setattr(triton_engine, "_cuda_starts", lambda: False)
+    assert not triton_engine.pays(large), "a driver that is too old for torch"
+    monkeypatch.setattr(triton_engine, "_cuda_starts", lambda: True)
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     assert not triton_engine.pays(large), "never the interpreter"
+
+
+def test_work_counts_both_passes_of_every_sample() -> None:
+    case = problem("relu", 16, 4, steps=10)
+    assert triton_engine.work(case) == 10 * 2 * 4 * (2 * 16 * 4)
+    drawn = problem("diagonal", 2, 2, depth=3, steps=10, batch_size=1)
+    assert triton_engine.work(drawn) == 10 * 2 * 1 * (2 * 2 * 3)
