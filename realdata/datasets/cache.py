@@ -71,9 +71,11 @@ def cached_array(
     try:
         cache.mkdir(parents=True, exist_ok=True)
         # Others that want the same array wait instead of decoding it too; without locks they would, harmlessly.
-        with _lock(target.with_suffix(".lock")):
+        with _lock(target.with_suffix(".lock")) as locked:
             found = _read(target, shape)
             if found is None:
+                if locked:
+                    _remove_remains(target)
                 _write(target, shape, fill)
                 found = _read(target, shape)
         if found is not None:
@@ -113,17 +115,27 @@ def _write(target: Path, shape: tuple[int, ...], fill: Callable[[NDArray[np.uint
     write_text(target.with_suffix(".json"), json.dumps(notes))
 
 
+def _remove_remains(target: Path) -> None:
+    """Remove what a process left that was killed while it wrote this array; the lock says that none is at work."""
+    for remains in target.parent.glob(f".{target.stem}.*{target.suffix}"):
+        remains.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def _lock(path: Path) -> Iterator[bool]:
+    """Hold the lock of a file; False where there are no locks (Windows, some network file systems)."""
     try:
         import fcntl
     except ImportError:
-        yield
+        yield False
         return
     with open(path, "w") as file:
-        with contextlib.suppress(OSError):  # Some network file systems have no locks.
-            fcntl.flock(file, fcntl.LOCK_EX)
         try:
-            yield
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            yield False
+            return
+        try:
+            yield True
         finally:
             path.unlink(missing_ok=True)

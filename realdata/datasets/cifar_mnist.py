@@ -158,7 +158,7 @@ def inspect(root: Path, options: Options) -> Contents:
     parts["top"] = _partitions(top, count, options.validation, generator)
     rows: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
     for split in (TRAIN, VALIDATION, TEST):
-        size = min(len(images) for block in parts.values() for images in block[split])
+        available = size = min(len(images) for block in parts.values() for images in block[split])
         if split == TRAIN:
             size = min(size, options.examples_per_class or size)
             table = correlated_counts(size, count, options.correlation)
@@ -168,7 +168,7 @@ def inspect(root: Path, options: Options) -> Contents:
         if size < 1:
             name = ("training", "validation", "test")[split]
             raise DataProblem(
-                f"too few images for {count} classes: the smallest class has {size} for {name}",
+                f"too few images for {count} classes: the smallest class has {available} for {name}",
                 f"give at least {1 if split == TRAIN else count} of each there (validation={options.validation})",
             )
         rows.append(_paired(table, parts["bottom"][split], parts["top"][split], generator))

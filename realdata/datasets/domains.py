@@ -138,21 +138,26 @@ class Folders:
         )
 
     def _base(self, root: Path) -> Path:
-        base = first_folder(
-            root, (self.folder, *self.others), lambda folder: bool(set(subfolders(folder)) & set(self.environments))
+        candidates = (self.folder, *self.others)
+        # The root may hold a folder of an environment's name by chance: one that holds them all comes first.
+        base = first_folder(root, candidates, lambda folder: not self._missing(folder)) or first_folder(
+            root, candidates, lambda folder: len(self._missing(folder)) < len(self.environments)
         )
         if base is None:
             raise DataProblem(
                 f"root={str(root)!r} holds no environment of {self.title}",
                 f"give a folder with {', '.join(self.environments)}",
             )
-        missing = [name for name in self.environments if not (base / self._folder_of(base, name)).is_dir()]
+        missing = self._missing(base)
         if missing:
             raise DataProblem(
                 f"environment {listed(missing)} is missing in {base}",
                 f"all of these are needed: {', '.join(self.environments)}",
             )
         return base
+
+    def _missing(self, base: Path) -> list[str]:
+        return [name for name in self.environments if not (base / self._folder_of(base, name)).is_dir()]
 
     def _classes(self, base: Path, folders: Mapping[str, str]) -> tuple[tuple[str, ...], list[str]]:
         """The classes, and remarks on folders that are not used."""

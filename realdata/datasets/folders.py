@@ -27,18 +27,20 @@ def first_folder(root: Path, candidates: Iterable[str], holds: Callable[[Path], 
 
 def subfolders(folder: Path) -> list[str]:
     """Names of the folders in a folder, sorted; hidden ones do not count."""
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(entry.name for entry in _entries(folder) if entry.is_dir())
 
 
 def image_names(folder: Path) -> list[str]:
     """Names of the image files in a folder, sorted; hidden ones do not count."""
-    with os.scandir(folder) as entries:
-        return sorted(
-            entry.name
-            for entry in entries
-            if not entry.name.startswith(".") and entry.name.lower().endswith(SUFFIXES) and entry.is_file()
-        )
+    return sorted(entry.name for entry in _entries(folder) if entry.name.lower().endswith(SUFFIXES) and entry.is_file())
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise DataProblem(f"folder {folder} cannot be read ({error.strerror})", "make it readable") from None
 
 
 def count_images(folder: Path) -> int:
