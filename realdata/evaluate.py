@@ -77,9 +77,11 @@ def evaluate(
     for name in SPLITS:
         rows += _accuracy_rows(name, data, parts[name], logits[name], protocol, seed)
     probes: dict[str, ProbeResult] = {}
+    # Other accelerators lack double precision.
+    device = "cuda" if model.head.weight.is_cuda else "cpu"
     for attribute in ("hard", "easy"):
         if getattr(data, attribute) is not None:
-            probes[attribute] = probe_attribute(data, parts, features, attribute, protocol, seed)
+            probes[attribute] = probe_attribute(data, parts, features, attribute, protocol, seed, device)
             rows += _probe_rows(data, attribute, probes[attribute])
     if len(parts["train"]):
         train = parts["train"], features["train"], logits["train"]
@@ -94,6 +96,7 @@ def probe_attribute(
     attribute: str,
     protocol: Protocol,
     seed: int,
+    device: str = "cpu",
 ) -> ProbeResult:
     """Probe the hard or the easy attribute; ``parts`` and ``features`` of "fit", "evaluate" and "train"."""
     values, group = getattr(data, attribute), data.attribute_group
@@ -110,6 +113,7 @@ def probe_attribute(
         classes=len(getattr(data, f"{attribute}_names")),
         groups=attribute_group_names(data),
         train_features=features["train"],
+        device=device,
     )
 
 

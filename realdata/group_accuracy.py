@@ -8,7 +8,8 @@
 A group without images has no accuracy (NaN) and is left out of all four.
 
 Intervals of one group are Wilson's (1927). Those of the averages are percentiles of a bootstrap over the images, in
-which groups keep their sizes; the worst group is looked for anew in each draw, as it was in the data.
+which groups keep their sizes; the worst group is looked for anew in each draw, as it was in the data. Among many small
+groups the worst of a draw is worse than the worst of the data: where needed, the interval is widened to hold the value.
 """
 
 from __future__ import annotations
@@ -133,7 +134,8 @@ class GroupAccuracy:
 
         tail = (1 - confidence) / 2
         low, high = np.quantile(statistic(drawn), [tail, 1 - tail])
-        return Estimate(float(statistic(accuracy)), float(low), float(high), n)
+        value = float(statistic(accuracy))
+        return Estimate(value, min(value, float(low)), max(value, float(high)), n)
 
     def _weights(self, kind: str, train_count: IntArray | None) -> FloatArray:
         if kind != "adjusted":

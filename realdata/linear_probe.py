@@ -144,12 +144,18 @@ class _Problem:
         self.weights = torch.as_tensor(weights[keep], device=device)[:, None]
         self.centre = (self.weights * x).sum(0) / self.weights.sum()
         x = x - self.centre
-        # Minimisers lie in the span of the data, so directions without any variance may be dropped.
+        # Minimisers lie in the span of the data: with fewer examples than features that is the smaller space, and
+        # directions without any variance may be dropped.
+        span = None
+        if len(x) < x.shape[1]:
+            span, triangle = torch.linalg.qr(x.T)
+            x = triangle.T
         variances, axes = torch.linalg.eigh(x.T @ (self.weights * x))
         used = variances > variances[-1] * len(variances) * torch.finfo(torch.float64).eps
-        self.axes = axes[:, used]
+        axes = axes[:, used]
+        self.axes = axes if span is None else span @ axes
         ones = torch.ones(len(x), 1, dtype=torch.float64, device=device)
-        self.design = torch.cat([x @ self.axes, ones], dim=1)
+        self.design = torch.cat([x @ axes, ones], dim=1)
         self.single = self.design.to(torch.float32)
         self.spectrum = torch.cat([variances[used], self.weights.sum()[None]])
         self.target = torch.as_tensor(target[keep], device=device)

@@ -35,8 +35,8 @@ SCALERS = ("fit", "train")
 SELECTIONS = ("worst", "mean", "raw")
 TUNINGS = ("half", "two_folds")
 
-TUNING_TOLERANCE = 1e-3
-"""Of the coefficients, relative; far below what changes a prediction by more than a few borderline images."""
+PROBE_TOLERANCE = 1e-3
+"""Of a probe's coefficients, relative: a thousandth of their norm moves only images on the very border."""
 
 FloatArray = NDArray[np.float64]
 Features = NDArray[np.floating]
@@ -165,6 +165,7 @@ def probe(
     classes: int | None = None,
     groups: Sequence[str] | None = None,
     train_features: Features | None = None,
+    device: str = "cpu",
 ) -> ProbeResult:
     """Tune and fit a probe on some images, measure it on others.
 
@@ -177,6 +178,7 @@ def probe(
         classes: number of attribute values; None: one more than the largest seen.
         groups: names of the groups; None: numbers.
         train_features: ``[n, D]``, needed by ``scaler="train"``.
+        device: torch device of the multinomial solver; changes the result by rounding alone.
 
     Raises:
         ValueError: for arrays that do not fit, too few images, or an attribute with one value.
@@ -197,7 +199,7 @@ def probe(
     count = _count(fit_attribute, eval_attribute, classes)
     names = tuple(groups) if groups is not None else tuple(map(str, range(_count(fit_group, eval_group, None))))
     rng = np.random.default_rng(seed)
-    fitter = _Fitter(protocol.solver, count, seed)
+    fitter = _Fitter(protocol.solver, count, seed, device)
     tuning = _tune(fit_features, fit_attribute, fit_group, protocol, fitter, rng)
     strength = max(protocol.strengths, key=lambda c: tuning[c])
     scaler = _scaler_of_last_fit(fit_features, train_features, protocol)
@@ -223,15 +225,17 @@ def probe(
 class _Fitter:
     """The chosen solver; counts fits that did not converge."""
 
-    def __init__(self, solver: str, classes: int, seed: int) -> None:
-        self.solver, self.classes, self.seed = solver, classes, seed
+    def __init__(self, solver: str, classes: int, seed: int, device: str) -> None:
+        self.solver, self.classes, self.seed, self.device = solver, classes, seed, device
         self.unconverged = 0
 
     def fit(
         self, features: Features, attribute: IntArray, weights: FloatArray | None, strengths: Sequence[float]
     ) -> list[LinearClassifier]:
         if self.solver == "multinomial":
-            return fit_path(features, attribute, self.classes, strengths, weights, tolerance=TUNING_TOLERANCE)
+            return fit_path(
+                features, attribute, self.classes, strengths, weights, tolerance=PROBE_TOLERANCE, device=self.device
+            )
         fits, unconverged = fit_l1(features, attribute, self.classes, strengths, weights, seed=self.seed)
         self.unconverged += unconverged
         return fits

@@ -64,6 +64,13 @@ def test_bootstrap_intervals_of_the_averages_cover_as_often_as_they_say() -> Non
     assert all(0.90 <= hits / 400 <= 0.98 for hits in covered.values()), covered
 
 
+def test_the_worst_of_many_small_groups_lies_in_its_interval() -> None:
+    many = GroupAccuracy(np.full(100, 16), np.full(100, 20), tuple(map(str, range(100))))
+    found = many.average("worst")
+    assert found.low < 0.6
+    assert found.value == found.high == 0.8
+
+
 def test_the_error_is_the_complement_with_its_interval_turned_round() -> None:
     accuracy = EXAMPLE.average("mean")
     error = accuracy.complement()

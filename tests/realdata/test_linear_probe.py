@@ -9,7 +9,10 @@ from realdata.linear_probe import LinearClassifier, fit_l1, fit_path
 
 linear_model = pytest.importorskip("sklearn.linear_model")
 
+torch = pytest.importorskip("torch")
+
 STRENGTHS = (10.0, 0.1, 0.001)
+DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
 
 def correlated(samples: int, features: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -30,14 +33,17 @@ def centred(model: linear_model.LogisticRegression) -> LinearClassifier:
     return LinearClassifier(weight, bias - bias.mean())
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("weighted", [False, True], ids=["equal weights", "weighted"])
 @pytest.mark.parametrize(
     ("samples", "features", "classes"), [(200, 7, 2), (301, 11, 3), (60, 90, 2), (70, 80, 5)], ids=str
 )
-def test_coefficients_are_those_of_scikit_learn(samples: int, features: int, classes: int, weighted: bool) -> None:
+def test_coefficients_are_those_of_scikit_learn(
+    samples: int, features: int, classes: int, weighted: bool, device: str
+) -> None:
     x, y = correlated(samples, features, classes)
     weights = np.random.default_rng(1).uniform(0.1, 3, samples) if weighted else None
-    for strength, ours in zip(STRENGTHS, fit_path(x, y, classes, STRENGTHS, weights), strict=True):
+    for strength, ours in zip(STRENGTHS, fit_path(x, y, classes, STRENGTHS, weights, device=device), strict=True):
         # To the limit: scikit-learn stops at a gradient, and a weak penalty leaves flat directions.
         reference = linear_model.LogisticRegression(C=strength, tol=1e-9, max_iter=20000, solver="newton-cg")
         theirs = centred(reference.fit(x, y, sample_weight=weights))
@@ -46,7 +52,6 @@ def test_coefficients_are_those_of_scikit_learn(samples: int, features: int, cla
 
 
 def test_the_gradient_at_the_end_is_as_small_as_promised() -> None:
-    torch = pytest.importorskip("torch")
     x, y = correlated(150, 20, 4)
     [ours] = fit_path(x, y, 4, [3.0], tolerance=1e-6)
     weight = torch.tensor(ours.weight, requires_grad=True)
