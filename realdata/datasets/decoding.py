@@ -28,6 +28,8 @@ def decode(path: Path, transform: Transform) -> NDArray[np.uint8]:
     from PIL import Image
 
     try:
+        if not path.stat().st_size:
+            raise ValueError("empty file")
         with Image.open(path) as image:
             pixels = np.asarray(transform(image.convert("RGB")))
     # What Pillow raises on a damaged file depends on the format and on where the damage is.
@@ -91,4 +93,6 @@ def decode_all(
 
 def _reason(error: Exception, path: Path) -> str:
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return "not an image" if text.startswith("cannot identify image file") else text.replace(str(path), path.name)
+    if text.startswith("cannot identify image file"):
+        return "not an image"
+    return "truncated" if text == "Truncated File Read" else text.replace(str(path), path.name)

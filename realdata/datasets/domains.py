@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from kernels.problem import require_choice, require_whole
 from realdata.datasets.base import EVALUATE, FIT, TEST, TRAIN, UNUSED, VALIDATION, Card
-from realdata.datasets.folders import count_images, counted, first_folder, image_names, stamps_of, subfolders
+from realdata.datasets.folders import count_images, counted, image_names, stamps_of, subfolders
 from realdata.datasets.sources import FileSource
 from realdata.datasets.specification import (
     IMAGENET_MEAN,
@@ -138,17 +138,15 @@ class Folders:
         )
 
     def _base(self, root: Path) -> Path:
-        candidates = (self.folder, *self.others)
-        # The root may hold a folder of an environment's name by chance: one that holds them all comes first.
-        base = first_folder(root, candidates, lambda folder: not self._missing(folder)) or first_folder(
-            root, candidates, lambda folder: len(self._missing(folder)) < len(self.environments)
-        )
-        if base is None:
+        # The root may hold a folder of an environment's name by chance, so the one that holds the most is it.
+        folders = [root, *(root / name for name in (self.folder, *self.others))]
+        base = min((folder for folder in folders if folder.is_dir()), key=lambda folder: len(self._missing(folder)))
+        missing = self._missing(base)
+        if len(missing) == len(self.environments):
             raise DataProblem(
                 f"root={str(root)!r} holds no environment of {self.title}",
                 f"give a folder with {', '.join(self.environments)}",
             )
-        missing = self._missing(base)
         if missing:
             raise DataProblem(
                 f"environment {listed(missing)} is missing in {base}",

@@ -344,7 +344,7 @@ def test_arguments_that_are_not_allowed(arguments: dict[str, object], message: s
 
 
 def test_a_root_that_is_no_folder(tmp_path: Path):
-    with pytest.raises(ValueError, match="root='.*nowhere' is not a folder"):
+    with pytest.raises(ValueError, match=r"root='.*nowhere' is not a folder"):
         datasets.load("celeba", tmp_path / "nowhere")
 
 
@@ -358,7 +358,7 @@ def test_another_celeba_attribute(root: Path, cache: Path):
     standins.write_celeba(root)
     data = datasets.load("celeba", root, {"label": "Male", "attribute": "Blond_Hair"}, cache=cache)
     assert (data.hard_names, data.easy_names) == (("female", "male"), ("not blond", "blond"))
-    with pytest.raises(ValueError, match="label='Smiling' is no column.*allowed: Blond_Hair, Male, Young"):
+    with pytest.raises(ValueError, match=r"label='Smiling' is no column.*allowed: Blond_Hair, Male, Young"):
         datasets.load("celeba", root, {"label": "Smiling"}, cache=cache)
 
 
