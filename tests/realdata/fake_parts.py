@@ -101,7 +101,7 @@ def load(
 
 
 def tiny(n: int = 240, side: int = 8) -> Any:
-    """Real images in memory: brightness of the upper half is the easy feature, stripes of the lower half the hard one."""
+    """Images in memory: brightness of the upper half is the easy feature, stripes of the lower half the hard one."""
     import numpy as np
 
     from realdata.datasets.base import Card, ImageData
@@ -190,14 +190,14 @@ def install(*, training: bool = True) -> None:
     """
 
     def module(name: str, **contents: Any) -> None:
-        made = types.ModuleType(f"realdata.{name}")
+        made: Any = types.ModuleType(f"realdata.{name}")
         made.__dict__.update(contents)
         sys.modules[made.__name__] = made
         if "realdata" in sys.modules:
             setattr(sys.modules["realdata"], name, made)
 
     # The modules inside of it stay those of the package: what images look like is no stand-in.
-    inside = [str(Path(folder) / "realdata" / "datasets") for folder in (ROOT, *sys.path)]
+    inside = [str(ROOT / "realdata" / "datasets")]
     module("datasets", spec=spec, load=load, names=lambda: tuple(OPTIONS), __path__=inside)
     if not training:
         return
