@@ -5,9 +5,8 @@ Each works on its share of every batch and of every evaluation, the first one wr
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,9 +53,8 @@ class Processes:
             torch.distributed.barrier()
 
 
-@contextmanager
-def processes(device: str) -> Iterator[Processes]:
-    """The processes that torchrun's environment variables tell of, connected inside the block.
+def processes(device: str) -> Processes:
+    """The processes that torchrun's environment variables tell of; connects them, until this one ends.
 
     Args:
         device: ``"auto"`` (a GPU if there is one, else the CPU) or a name of torch, such as ``"cpu"`` or ``"cuda:1"``.
@@ -67,18 +65,14 @@ def processes(device: str) -> Iterator[Processes]:
     count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     chosen = chosen_device(device, int(os.environ.get("LOCAL_RANK", "0")))
     if count == 1:
-        yield Processes(0, 1, chosen)
-        return
-    ours = not torch.distributed.is_initialized()
+        return Processes(0, 1, chosen)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    if ours:
+    if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-    try:
-        yield Processes(rank, count, chosen)
-    finally:
-        if ours:
-            torch.distributed.destroy_process_group()
+        # Not after each training: connecting the same processes a second time can wait for ever.
+        atexit.register(torch.distributed.destroy_process_group)
+    return Processes(rank, count, chosen)
 
 
 def chosen_device(device: str, local_rank: int = 0) -> torch.device:

@@ -62,16 +62,16 @@ def train(
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    with processes(device) as together:
-        if together.first:
-            checkpoints.write_config(directory, configuration, data)
-        together.wait()
-        if not checkpoints.is_finished(directory):
-            # Fixed algorithms: choosing the fastest anew at each start would change the bits of a resumed run.
-            with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-                _Training(configuration, data, directory, together, progress).run()
-        together.wait()
-        return checkpoints.read_run(directory)
+    together = processes(device)
+    if together.first:
+        checkpoints.write_config(directory, configuration, data)
+    together.wait()
+    if not checkpoints.is_finished(directory):
+        # Fixed algorithms: choosing the fastest anew at each start would change the bits of a resumed run.
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+            _Training(configuration, data, directory, together, progress).run()
+    together.wait()
+    return checkpoints.read_run(directory)
 
 
 @dataclass
