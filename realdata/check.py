@@ -108,7 +108,8 @@ def report(declared: DataSetSpec, root: Path, options: Any, note: str, *, quick:
 
 def unusable(problem: str, remedy: str, declared: DataSetSpec) -> bool:
     """Print what is wrong; False."""
-    print(f"\nproblem\n{INDENT}{problem}\nremedy\n{INDENT}{remedy}\n\nnot usable; files: {declared.source_of_files}")
+    print(f"\nproblem\n{INDENT}{problem}\nremedy\n{INDENT}{remedy}")
+    print(f"\nnot usable (where the files are to be had: {declared.source_of_files})")
     return False
 
 
@@ -192,10 +193,10 @@ def decode_everything(contents: Contents, skip: bool) -> tuple[str, str] | None:
     if len(broken) > NAMED:
         print(f"{INDENT}and {len(broken) - NAMED:,} more")
     if skip:
-        print(f"{INDENT}they are left out (--broken skip)")
+        print(f"{INDENT}left out (--broken skip); the tables above still count them")
         return None
     return f"{len(broken):,} of {total:,} image files cannot be decoded", (
-        "copy these files again, or leave them out with --broken skip"
+        "copy these again, or leave them out with --broken skip"
     )
 
 

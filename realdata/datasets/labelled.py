@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from realdata.datasets.folders import counted, first_folder, image_names, read_bytes, stamps_of, subfolders
+from realdata.datasets.folders import (
+    count_images,
+    counted,
+    first_folder,
+    image_names,
+    read_bytes,
+    stamps_of,
+    subfolders,
+)
 from realdata.datasets.sources import ColourSource, FileSource, GreySource, Source
 from realdata.datasets.specification import DataProblem, codes
 from realdata.datasets.transforms import PLAIN, Presets
@@ -122,7 +130,8 @@ def cifar10(root: Path, classes: Sequence[str]) -> Labelled:
             label += [place] * len(files)
     test = np.array([name.startswith("test/") for name in names])
     remarks = tuple(
-        f"unexpected class folder {folder / partition / extra} is not used"
+        f"unexpected class folder {folder / partition / extra}"
+        f" ({counted(count_images(folder / partition / extra), 'image')}) is not used"
         for partition in ("train", "test")
         for extra in subfolders(folder / partition)
         if extra not in CIFAR_CLASSES

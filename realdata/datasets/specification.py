@@ -115,7 +115,7 @@ class DataSetSpec:
         if skipped and broken == "fatal":
             raise DataProblem(
                 f"{len(skipped):,} of {total:,} images cannot be decoded: {listed(skipped)}",
-                "copy these files again, or leave them out with broken='skip'",
+                "copy these again, or leave them out with broken='skip'",
             )
         images, arrays = opened.images, {name: getattr(contents, name) for name in ARRAYS}
         if skipped:

@@ -59,9 +59,10 @@ def inspect(root: Path, options: Options) -> Contents:
     """What the table says and which of its images are there."""
     folder = first_folder(root, FOLDERS, lambda folder: any((folder / name).is_file() for name in TABLES))
     if folder is None:
+        near = first_folder(root, FOLDERS, lambda folder: folder != root) or root
         raise DataProblem(
-            f"metadata.csv is missing: root={str(root)!r} holds none, nor does {IMAGES} or another usual folder in it",
-            "give the folder with metadata.csv (or SubpopBench's metadata_waterbirds.csv) and the images it names",
+            f"{near / TABLES[0]} is missing (and so is SubpopBench's {TABLES[1]})",
+            f"give a folder with {TABLES[0]} and the images it names",
         )
     table = read_table(next(folder / name for name in TABLES if (folder / name).is_file()))
     names = table.text("img_filename", "filename")

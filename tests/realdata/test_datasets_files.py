@@ -291,7 +291,7 @@ DAMAGE = {
         "waterbirds",
         standins.write_waterbirds,
         remove(f"{BIRDS}/metadata.csv"),
-        "metadata.csv is missing: root=.*remedy: give the folder with metadata.csv",
+        f"{BIRDS}/metadata.csv is missing .*remedy: give a folder with metadata.csv",
     ),
     "waterbirds: an image is missing": (
         "waterbirds",
