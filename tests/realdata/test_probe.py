@@ -74,6 +74,39 @@ def test_dfr_is_the_published_procedure() -> None:
     assert found.error.value == pytest.approx((predicted != hard).mean())
 
 
+def test_the_fast_protocol_chooses_by_the_balanced_log_loss_of_two_folds() -> None:
+    """Written out with scikit-learn: every image is judged by the fit on the half of its group that it is not in."""
+    rng = np.random.default_rng(0)
+    hard, easy, group = attributes(200, 0.8, rng)
+    x = noisy([(hard, 1.5), (easy, 0.3)], rng)
+    found = probe(x, hard, group, x, hard, group, FAST, seed=7)
+    order = np.random.default_rng(7).permutation(200)
+    halves = [np.concatenate([order[group[order] == g] for g in range(4)])[start::2] for start in (0, 1)]
+    loss = np.zeros((len(FAST.strengths), 200))
+    for fit, check in (halves, halves[::-1]):
+        mean, std = x[fit].astype(float).mean(0), x[fit].astype(float).std(0)
+        count = np.bincount(group[fit])
+        weights = count.min() / count[group[fit]]
+        for k, c in enumerate(FAST.strengths):
+            model = linear_model.LogisticRegression(C=c, tol=1e-9, max_iter=1000)
+            model.fit((x[fit] - mean) / std, hard[fit], sample_weight=weights)
+            loss[k, check] = -model.predict_log_proba((x[check] - mean) / std)[np.arange(len(check)), hard[check]]
+    for k, c in enumerate(FAST.strengths):
+        expected = np.mean([loss[k][group == g].mean() for g in range(4)])
+        assert found.tuning[c] == pytest.approx(-expected, rel=1e-3)
+    assert found.strength == max(FAST.strengths, key=lambda c: found.tuning[c])
+    assert len(set(found.tuning.values())) > 1
+
+
+def test_an_attribute_value_that_one_half_lacks_does_not_decide() -> None:
+    rng = np.random.default_rng(8)
+    attribute = np.concatenate([[2], rng.integers(2, size=79)])
+    x = noisy([(attribute == 1, 0.5), (attribute == 2, 0.1)], rng)
+    found = probe(x, attribute, attribute, x, attribute, attribute)
+    assert all(np.isfinite(merit) for merit in found.tuning.values())
+    assert found.error.value < 0.1
+
+
 @pytest.mark.parametrize("chosen", [FAST, FEW.replace(scaler="fit")], ids=["fast", "dfr"])
 def test_the_easy_attribute_cannot_stand_in_for_the_hard_one(chosen: Protocol) -> None:
     rng = np.random.default_rng(1)
@@ -156,7 +189,9 @@ def test_the_seed_decides_and_nothing_else_does() -> None:
 def test_a_feature_that_dies_on_some_images_does_no_harm() -> None:
     rng = np.random.default_rng(7)
     attribute = rng.integers(2, size=100)
-    fit = np.c_[noisy([(attribute, 0.3)], rng), np.full(100, 0.1)].astype(np.float32)
+    # The mean of a hundred times 0.1 is not quite 0.1, so the standard deviation is not quite zero.
+    fit = np.c_[noisy([(attribute, 0.3)], rng).astype(np.float64), np.full(100, 0.1)]
+    assert 0 < fit[:, -1].std() < 1e-15
     evaluate = fit.copy()
     evaluate[:, -1] += 0.05
     found = probe(fit, attribute, attribute, evaluate, attribute, attribute)
@@ -170,6 +205,8 @@ def test_unknown_settings_are_one_error_that_says_what_is_allowed() -> None:
         Protocol(solver="svm")
     with pytest.raises(ValueError, match=r"repeats=20 with balance='weights'"):
         FAST.replace(repeats=20)
+    with pytest.raises(ValueError, match="selection='loss' with solver='liblinear'"):
+        DFR.replace(selection="loss")
     with pytest.raises(ValueError, match=r"strengths=\(\)"):
         Protocol(strengths=())
 
