@@ -6,18 +6,23 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 TEST_ARGS ?=
+WORKERS ?= auto
 
 BIN := $(VENV)/bin
 NATIVE_SOURCES := $(wildcard kernels/cpu/*.cpp kernels/cpu/*.h)
 INSTALLED_FROM := pyproject.toml CMakeLists.txt $(NATIVE_SOURCES)
 
-.PHONY: help phase-diagram test lint ruff-check ruff-format mypy clean
+# What one module's tests prepare for each other is prepared once: a module stays in one process (--dist loadscope below).
+PARALLEL := -n $(WORKERS) --maxprocesses 8
+
+.PHONY: help phase-diagram test test-triton lint ruff-check ruff-format mypy clean
 
 help:
 	@echo "make phase-diagram   install into $(VENV) if needed, then simulate and draw the phase diagram"
 	@echo "                     options of the command: make phase-diagram ARGS='--data spurious --out spurious'"
 	@echo "make test            the same, then run all tests (installs PyTorch, which the tests compare with)"
-	@echo "                     options of pytest: make test TEST_ARGS='tests/kernels -x'"
+	@echo "                     options of pytest: make test TEST_ARGS='tests/kernels -x'; processes: WORKERS=2"
+	@echo "make test-triton     the tests of the GPU engine without a GPU, in Triton's interpreter"
 	@echo "make lint            style and type checks"
 	@echo "make clean           remove .venv, build and the caches (results in out/ stay)"
 	@echo "PYTHON=python3.12    another interpreter (3.10 or later) for a new environment"
@@ -26,7 +31,13 @@ phase-diagram: $(VENV)/.installed
 	$(BIN)/python -m toymodels.phase_diagram $(ARGS)
 
 test: phase-diagram $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(TEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) --dist loadscope $(TEST_ARGS)
+
+# The engine is asked for, so that its tests fail where Triton is missing. They are many and alike: each goes to
+# whoever is free.
+test-triton: $(VENV)/.installed-test
+	TRITON_INTERPRET=1 SAMBALANCE_REQUIRE_ENGINES=triton \
+	  $(BIN)/python -m pytest $(PARALLEL) --dist worksteal -k triton tests/kernels $(TEST_ARGS)
 
 lint: ruff-check ruff-format mypy
 

@@ -9,7 +9,13 @@ reference. Compilation is not timed. The engine is timed twice: its kernel alone
 
 The device's FP32 peak is measured by a kernel of independent multiply-adds, its copy bandwidth by a copy of 1 GiB. The
 fraction of the peak counts multiply-adds (two operations each), multiplications and additions of the algorithm, not of
-its address arithmetic. Rows are appended to ``benchmarks/results/gpu.csv``.
+its address arithmetic.
+
+The crossover is the work (multiply-adds, :func:`kernels.triton_engine.work`) from which a training ends earlier on
+the GPU than on this machine's CPUs, if a process has to start the engine for it: what ``engine="auto"`` should switch
+at. The start is timed in processes of its own, with the kernel in the cache.
+
+Rows are appended to ``benchmarks/results/gpu.csv``.
 """
 
 from __future__ import annotations
@@ -34,7 +40,7 @@ import triton.language as tl
 from bench_cpu import Candidate, Case, Layers, diagonal_case, jax_candidates, relu_case, versions, worst_difference
 from results_file import append
 
-from kernels import train, triton_engine, triton_table
+from kernels import available_engines, train, triton_engine, triton_table
 
 RESULTS = Path(__file__).parent / "results" / "gpu.csv"
 CHECK_STEPS, CHECK_RUNS = 20, 256
@@ -291,6 +297,54 @@ def measure(
     return rates
 
 
+START = """
+import sys, time
+from bench_cpu import diagonal_case, relu_case
+from kernels import train
+problem = {"relu": relu_case, "diagonal": diagonal_case}[sys.argv[1]](32).at(1)
+started = time.perf_counter()
+train(problem, "triton")
+print(time.perf_counter() - started)
+"""
+
+
+def start_seconds(case: Case, repetitions: int = 2) -> float:
+    """What the engine's first training takes in a new process whose kernel is in the cache: one of no work."""
+    here = Path(__file__).parent
+    path = os.pathsep.join([str(here.parent), str(here), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-c", START, "relu" if case.relu else "diagonal"]
+    taken = []
+    for _ in range(1 + repetitions):  # the first one fills the cache
+        done = subprocess.run(
+            command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True, timeout=120
+        )
+        taken.append(float(done.stdout))
+    return float(np.median(taken[1:]))
+
+
+def cpu_rate(case: Case, seconds: float = 1.0) -> float:
+    """Run-steps per second of the CPU engine on all of this machine's CPUs; NaN where it is not compiled."""
+    if "cpu" not in available_engines():
+        return float("nan")
+    part = Case(case.name, case.problem.select(slice(0, 4096)))
+    steps, spent = 20, 0.0
+    while spent < seconds:
+        steps *= 2
+        started = time.perf_counter()
+        train(part.at(steps), "cpu", precision="float32")
+        spent = time.perf_counter() - started
+    return part.problem.runs * steps / spent
+
+
+def crossover(case: Case, start: float, cpu: float, gpu: float) -> float:
+    """Multiply-adds from which the GPU is the faster, by the start in seconds and both engines' run-steps per second;
+    infinite if it never is, NaN where the CPU engine is missing."""
+    if cpu >= gpu:
+        return float("inf")
+    per_run_step = triton_engine.work(case.at(1)) / case.problem.runs
+    return per_run_step * start * cpu / (1.0 - cpu / gpu)
+
+
 def device_name(device: torch.device) -> str:
     clock = ""
     try:
@@ -331,7 +385,14 @@ def main() -> None:
         candidates = agreeing(case, [engine_kernel(device), engine(device), *peers(device)])
         rates = measure(case, candidates, steps, arguments.seconds, 3 if arguments.quick else 9)
         mine = float(np.median(rates["engine, kernel"]))
+        start, cpu = start_seconds(case), cpu_rate(case)
+        worthwhile = crossover(case, start, cpu, float(np.median(rates["engine"])))
         print(f"\n{case.name}, B={case.problem.runs}, SAM, float32")
+        print(
+            f"  crossover with the CPU engine: {worthwhile:.2g} multiply-adds (start {start:.2f} s, CPU engine "
+            f"{cpu / 1e6:.2f} M run-steps/s); kernels.triton_engine.WORTHWHILE_WORK is "
+            f"{triton_engine.WORTHWHILE_WORK:.2g}"
+        )
         table = []
         for name, values in rates.items():
             low, median, high = np.percentile(values, [20, 50, 80])
@@ -342,6 +403,8 @@ def main() -> None:
                     "repetitions": len(values), "run_steps_per_second_p20": f"{low:.4g}",
                     "run_steps_per_second_median": f"{median:.4g}", "run_steps_per_second_p80": f"{high:.4g}",
                     "kernel_over_this": f"{mine / median:.3g}", "fraction_of_measured_peak": f"{fraction:.3g}",
+                    "start_seconds": f"{start:.3g}", "cpus": os.cpu_count(), "cpu_run_steps_per_second": f"{cpu:.4g}",
+                    "crossover_multiply_adds": f"{worthwhile:.3g}",
                 }
             )  # fmt: skip
             print(

@@ -161,6 +161,8 @@ class DeviceTraining:
             "SEARCH_STEPS": (problem.samples - 1).bit_length(), "num_warps": launch.warps,
             "enable_fp_fusion": True,
         }  # fmt: skip
+        if launch.registers and torch.version.hip is None:  # AMD's compiler has no such option
+            options["maxnreg"] = launch.registers
         return arguments, options
 
     def _levels(self) -> NDArray[Any]:

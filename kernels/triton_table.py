@@ -29,6 +29,26 @@ class Launch:
     warps: int
     unroll: int
     """Samples whose work is interleaved."""
+    registers: int | None = None
+    """Registers per thread that the compiler is told to use; None leaves them to it, up to what a thread can have."""
+
+
+REGISTERS, MOST_REGISTERS = 65536, 255
+"""Of a multiprocessor, and of a thread at most (NVIDIA since Maxwell)."""
+LEAST_WARPS = 8
+"""Planned occupancy: two warps for each of a multiprocessor's four schedulers, one to issue while the other waits."""
+
+
+RELU_WITH_STATE = 200
+"""Registers of a ReLU network that carries more than its weights (momentum, drawn samples, loss levels). Left alone,
+NVIDIA's assembler aims at twelve warps a multiprocessor, 168 registers, and spills 96 bytes a thread of what does not
+fit, although a thread may have 255; with 200 nothing spills, and ten warps are resident."""
+
+
+def planned_registers(launch: Launch) -> int:
+    """Registers that a thread may use: ``LEAST_WARPS``, and no less than one program, fit into a multiprocessor."""
+    most = min(MOST_REGISTERS, REGISTERS // (WARP * max(LEAST_WARPS, launch.warps)))
+    return min(most, launch.registers or most)
 
 
 TILES_OF = {"diagonal": 32, "linear": 16, "relu": 32}
@@ -67,19 +87,24 @@ def _layout(problem: TrainingProblem, precision: str) -> Launch | None:
     diagonal = problem.network == "diagonal"
     kind = "diagonal" if diagonal else problem.activation
     each = problem.depth if diagonal else problem.dimension  # parameters that come with a feature or a neuron
-    comfortable = 3 / 4 if problem.array("momentum").any() else 1.0
+    momentum, drawn = bool(problem.array("momentum").any()), problem.batch_size is not None
+    state = momentum or drawn or problem.array("loss_levels").size > 0
+    comfortable = 3 / 4 if momentum else 1.0
     if precision == "float64":
         comfortable /= 2
-    # Where not even the most threads have room for all, some registers spill into the first-level cache.
+    # Where not even the most threads have room for all, some registers spill into the first-level cache. So they do in
+    # programs of more than LEAST_WARPS warps (16384 weights), whose threads have fewer registers.
     for room in (comfortable, 1.0):
         lanes = 1
         while lanes <= MOST_LANES:
             most = MOST_TILES if lanes >= WARP else TILES_OF[kind]
             tiles = -(-problem.width // lanes)
             if tiles * each <= most * room:
+                roomy = tiles * each <= TILES_OF[kind]
                 # Two samples abreast hide each other's latency; drawn ones have to wait for their numbers anyway.
-                abreast = problem.samples > 1 and problem.batch_size is None and tiles * each <= TILES_OF[kind]
-                unroll = 2 if abreast else 1
-                return Launch(lanes, max(1, WARP // lanes), tiles, max(1, lanes // WARP), unroll)
+                unroll = 2 if problem.samples > 1 and not drawn and roomy else 1
+                warps = max(1, lanes // WARP)
+                registers = RELU_WITH_STATE if kind == "relu" and state and roomy and warps <= LEAST_WARPS else None
+                return Launch(lanes, max(1, WARP // lanes), tiles, warps, unroll, registers)
             lanes *= 2
     return None

@@ -3,13 +3,20 @@
 An engine that this machine lacks is skipped by name. ``SAMBALANCE_REQUIRE_ENGINES=cpu`` (names, comma-separated) turns
 the skip into a failure, so that a build server cannot pass by testing nothing. With ``TRITON_INTERPRET=1`` the Triton
 engine needs no GPU: Triton's interpreter runs its kernels.
+
+The workers of pytest-xdist share the machine's CPUs, so each (and what it starts) computes on one thread.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from dataclasses import dataclass
 from typing import Any
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before NumPy and torch count the CPUs
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -26,6 +33,20 @@ FAST_ENGINES = {"cpu": ("float32", "float64"), "triton": ("float32",) if SLOW el
 
 settings.register_profile("sambalance", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.load_profile("sambalance")
+
+
+def skip_or_fail(engine: str, reason: str) -> None:
+    """Skip the test for want of something that ``engine`` needs; fail it where the engine was required."""
+    required = os.environ.get("SAMBALANCE_REQUIRE_ENGINES", "").replace(" ", "").split(",")
+    if engine in required:
+        pytest.fail(f"SAMBALANCE_REQUIRE_ENGINES asks for engine {engine!r}: {reason}")
+    pytest.skip(reason)
+
+
+def require_triton_package() -> None:
+    """For tests of what Triton can do without the engine: compile, or interpret other kernels."""
+    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("triton") is None:
+        skip_or_fail("triton", "triton is not installed")
 
 
 @dataclass(frozen=True)
@@ -48,10 +69,7 @@ class EngineCase:
             if self.name == "triton" and SLOW:
                 patch_once_per_launch()
             return
-        required = os.environ.get("SAMBALANCE_REQUIRE_ENGINES", "").replace(" ", "").split(",")
-        if self.name in required:
-            pytest.fail(f"SAMBALANCE_REQUIRE_ENGINES asks for engine {self.name!r}, which is not available here")
-        pytest.skip(f"engine {self.name!r} is not available here")
+        skip_or_fail(self.name, f"engine {self.name!r} is not available here")
 
 
 FAST_CASES = [EngineCase(name, precision) for name, precisions in FAST_ENGINES.items() for precision in precisions]

@@ -7,7 +7,7 @@ synchronised batch norm, instance norm, and layers of one's own that follow torc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 Snapshot = dict[nn.Module, dict[str, Tensor]]
+"""Copies of the buffers of layers, by their names."""
 
 
 def keeps_running_statistics(layer: nn.Module) -> bool:
@@ -69,29 +70,42 @@ class RunningStatistics:
         _put_back(self._before)
 
 
-def _snapshot(layers: Any) -> Snapshot:
+def _snapshot(layers: Iterable[nn.Module]) -> Snapshot:
     kept: Snapshot = {}
+    current: list[Tensor] = []
+    copies: list[Tensor] = []
     for layer in layers:
-        if any(nn.parameter.is_lazy(b) for b in layer._buffers.values() if b is not None):
-            raise ValueError(f"{type(layer).__name__} has no shape yet; run the lazy module once before the first step")
-        kept[layer] = {n: torch.empty_like(b) for n, b in layer._buffers.items() if b is not None}
-    current = [layer._buffers[name] for layer, copies in kept.items() for name in copies]
-    _copy([copy for copies in kept.values() for copy in copies.values()], current)
+        of_layer = kept[layer] = {}
+        for name, buffer in layer._buffers.items():
+            if buffer is None:
+                continue
+            if nn.parameter.is_lazy(buffer):
+                raise ValueError(
+                    f"{type(layer).__name__} has no shape yet; run the lazy module once before the first step"
+                )
+            of_layer[name] = torch.empty_like(buffer)
+            current.append(buffer)
+            copies.append(of_layer[name])
+    _copy(copies, current)
     return kept
 
 
 def _put_back(snapshot: Snapshot) -> None:
+    # A layer may have replaced a buffer meanwhile: it is the present one that is written to.
     current = [layer._buffers[name] for layer, copies in snapshot.items() for name in copies]
     _copy(current, [copy for copies in snapshot.values() for copy in copies.values()])
 
 
 @torch.no_grad()
-def _copy(targets: list[Any], sources: list[Any]) -> None:
+def _copy(targets: list[Any], sources: list[Tensor]) -> None:
     """Copies by kind of number: a list of one kind is copied in one launch on a GPU."""
     kinds: dict[tuple[torch.dtype, torch.device], tuple[list[Tensor], list[Tensor]]] = {}
     for target, source in zip(targets, sources, strict=True):
-        pair = kinds.setdefault((target.dtype, target.device), ([], []))
-        pair[0].append(target)
-        pair[1].append(source)
+        kind = target.dtype, target.device
+        if kind not in kinds:
+            kinds[kind] = ([], [])
+        into, out_of = kinds[kind]
+        into.append(target)
+        out_of.append(source)
     for into, out_of in kinds.values():
         torch._foreach_copy_(into, out_of)

@@ -11,7 +11,7 @@ import pytest
 from kernels import triton_engine
 from kernels.engine import train
 from kernels.problem import TrainingProblem
-from kernels.triton_table import MOST_TILES, WARP, choose, fits
+from kernels.triton_table import MOST_TILES, WARP, Launch, choose, fits, planned_registers
 
 
 def problem(network: str, width: int, dimension: int, depth: int = 2, **options: object) -> TrainingProblem:
@@ -33,6 +33,22 @@ def test_every_neuron_has_a_thread_and_warps_are_full(network: str, size: int, p
         assert launch.lanes * launch.rows == WARP * launch.warps, "one entry of a tile for each thread"
         assert launch.tiles * (case.depth if network == "diagonal" else size) <= MOST_TILES
         assert launch.lanes & (launch.lanes - 1) == 0
+
+
+def test_registers_are_planned_so_that_eight_warps_fit_and_a_program_always() -> None:
+    assert planned_registers(Launch(1, 32, 4, 1, 2)) == 255
+    assert planned_registers(Launch(256, 1, 64, 8, 1)) == 255
+    assert planned_registers(Launch(1024, 1, 16, 32, 1)) == 64
+    assert planned_registers(Launch(2, 16, 8, 1, 2, registers=200)) == 200
+    assert planned_registers(Launch(1024, 1, 16, 32, 1, registers=200)) == 64
+
+
+def test_the_compiler_is_told_how_many_registers_a_relu_network_with_state_has() -> None:
+    assert choose(problem("relu", 16, 4)).registers is None
+    for state in ({"momentum": 0.9}, {"batch_size": 2}, {"loss_levels": (0.1,)}):
+        assert choose(problem("relu", 16, 4, **state)).registers == 200
+        assert choose(problem("linear", 16, 4, **state)).registers is None
+        assert choose(problem("relu", 64, 64, **state)).registers is None, "a thread that is full has all there are"
 
 
 def test_two_atoms_are_one_thread_a_run() -> None:
