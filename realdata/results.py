@@ -31,19 +31,20 @@ COLUMNS: dict[str, str] = {
 }  # fmt: skip
 """Columns and types of the table.
 
-``run`` is the hash of the configuration; ``setting`` the hash of all of it but method, effect, rho and seed, so that
-runs of one setting differ in the update rule and the seed alone. ``level`` is NaN for the final checkpoint; ``target``,
-``split``, ``attribute`` and ``group`` are empty where they do not apply; ``low`` and ``high`` bound the interval that
-the evaluation states (over images, not over seeds) and ``n`` counts the images.
+``run`` is the hash of the configuration; ``setting`` the hash of all of it but method, effect, rho, seed and target
+environment, so that runs of one setting differ in the update rule, the seed and the target alone. ``level`` is NaN for
+the final checkpoint; ``target``, ``split``, ``attribute`` and ``group`` are empty where they do not apply; ``low`` and
+``high`` bound the interval that the evaluation states (over images, not over seeds) and ``n`` counts the images.
 """
 
 RULE = ("method", "effect", "rho", "seed")
-"""What differs between runs of one setting."""
+"""What differs between runs of one setting, beside the target environment."""
 
 
-def setting_of(configuration: RunConfiguration) -> str:
-    """Eight hexadecimal digits that name everything but the update rule and the seed."""
-    values = {name: value for name, value in configuration.as_dict().items() if name not in RULE}
+def setting_of_values(configuration: Mapping[str, Any]) -> str:
+    """Eight hexadecimal digits that name everything but the update rule, the seed and the target environment."""
+    values = {name: value for name, value in configuration.items() if name not in RULE}
+    values["data_options"] = {name: value for name, value in values["data_options"].items() if name != "target"}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -72,7 +73,7 @@ def _rows(stored: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         for name in ("data", "model", "method", "effect", "rho", "lr", "weight_decay", "batch_size", "epochs", "seed")
     }
     common |= {
-        "run": stored["hash"], "title": stored["title"], "setting": setting_of(configuration),
+        "run": stored["hash"], "title": stored["title"], "setting": setting_of_values(configuration.as_dict()),
         "target": configuration.data_options.get("target") or "",
     }  # fmt: skip
     for name, checkpoint in stored["checkpoints"].items():
