@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import triton
 from compile_matrix import TARGETS, Variant, compiled, nvidia_tool, resources
 
 from kernels.triton_table import Launch, choose
@@ -146,7 +147,7 @@ def predict(variant: Variant, launch: Launch | None = None) -> dict[str, Any]:
            for unit in ("FFMA", "FMUL", "FADD", "alu", "mufu", "shuffle", "LDG", "issue")},
         "cycles_per_program_step": round(cycles[limit], 1), "limit": limit,
         "run_steps_per_second": f"{MULTIPROCESSORS * CLOCK * launch.rows / cycles[limit]:.4g}",
-        "fraction_of_fp32_peak": round(useful / cycles[limit] / 256, 3),
+        "fraction_of_fp32_peak": round(useful / cycles[limit] / 256, 3), "triton": triton.__version__,
     }  # fmt: skip
 
 

@@ -53,7 +53,7 @@ A training pays off on the GPU when the CPU engine would take longer than the GP
 
 The start (importing torch, a CUDA context, a kernel from the cache; copying data is part of the GPU's work) takes about
 3 s, and the CPU engine does 4e10 (diagonal) to 7e10 (ReLU) multiply-adds a second on two cores
-(``benchmarks/results/cpu.csv``). By the model of ``benchmarks/roofline.py`` an H100 does 60 to 200 times that, so that
+(``benchmarks/results/cpu.csv``). By the model of ``benchmarks/roofline.py`` an H100 does 50 to 200 times that, so that
 its own time does not matter.
 ``benchmarks/gpu_check.sh`` measures all three on a GPU's machine and prints what this constant should be there
 (``bench_gpu.py``: ``crossover_multiply_adds``); more cores raise it in proportion."""
