@@ -46,13 +46,14 @@ class LocalExecutor:
     Args:
         workers: processes, >= 1. threads: CPU threads of each, >= 1.
         log_folder: folder of the workers' logs; None discards them.
+        gpus: how many GPUs the workers are spread over, each seeing one of them; 0 leaves to them what they see.
     """
 
-    def __init__(self, workers: int, threads: int, log_folder: Path | None = None) -> None:
+    def __init__(self, workers: int, threads: int, log_folder: Path | None = None, gpus: int = 0) -> None:
         for name, value in (("workers", workers), ("threads", threads)):
             if value < 1:
                 raise ValueError(f"{name}={value}; allowed: >= 1")
-        self.workers, self.threads, self.log_folder = workers, threads, log_folder
+        self.workers, self.threads, self.log_folder, self.gpus = workers, threads, log_folder, gpus
 
     @property
     def at_once(self) -> int:
@@ -71,8 +72,13 @@ class LocalExecutor:
             return None
         return None if found is None else float(found)
 
-    def _environment(self) -> dict[str, str]:
-        return {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(self.threads))}
+    def _environment(self, number: int = 0) -> dict[str, str]:
+        """What a worker is started with: its threads, and its GPU where there are several."""
+        chosen = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(self.threads))}
+        if self.gpus > 1:
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(self.gpus)))
+            chosen["CUDA_VISIBLE_DEVICES"] = visible.split(",")[number % self.gpus].strip()
+        return chosen
 
     def outcomes(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """See :class:`Executor`."""
@@ -104,7 +110,7 @@ class LocalExecutor:
 
     def _start(self, number: int, answers: queue.Queue[tuple[_Worker, Outcome | None]]) -> _Worker:
         log = None if self.log_folder is None else self.log_folder / f"worker-{number}.log"
-        return _Worker(number, self._environment(), log, answers)
+        return _Worker(number, self._environment(number), log, answers)
 
 
 class _Worker:

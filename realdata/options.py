@@ -249,8 +249,26 @@ def complete_data_options(data: str, given: Mapping[str, Any]) -> dict[str, Scal
     return dataclasses.asdict(datasets.spec(data).make_options(given))
 
 
+def complete_model_options(model: str, given: Mapping[str, Any]) -> dict[str, Scalar]:
+    """The options of a model, typed, checked and with their defaults written out.
+
+    Raises:
+        ValueError: for an unknown model or option, or a value that the model does not allow.
+    """
+    from realdata.model_options import checked_options, options
+
+    defaults, values = options(model), dict(given)
+    for name, value in values.items():
+        default = defaults.get(name)
+        if isinstance(value, str) and default is None:
+            values[name] = scalar(value)
+        elif isinstance(value, str):
+            values[name] = typed(f"model option {name}", value, type(default))
+    return checked_options(model, values)
+
+
 def complete(values: Mapping[str, Any]) -> RunConfiguration:
-    """The configuration with these values, its data options completed, ``method`` chosen by ``rho`` when not given.
+    """The configuration with these values, all options written out, ``method`` chosen by ``rho`` when not given.
 
     Raises:
         ValueError: names the argument, its value and what is allowed.
@@ -266,8 +284,6 @@ def complete(values: Mapping[str, Any]) -> RunConfiguration:
     if "method" not in plain:
         plain["method"] = "sam" if plain.get("rho", 0) > 0 else "sgd"
     data_options = complete_data_options(plain["data"], values.get("data_options") or {})
-    model_options = {
-        name: scalar(value) if isinstance(value, str) else value
-        for name, value in (values.get("model_options") or {}).items()
-    }
+    model = plain.get("model", DEFAULTS["model"])
+    model_options = complete_model_options(model, values.get("model_options") or {})
     return RunConfiguration(**plain, data_options=data_options, model_options=model_options)

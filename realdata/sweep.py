@@ -37,7 +37,7 @@ def parser() -> OneLineParser:
     made.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N-1")
     add_job_flags(made)
     made.add_argument("--out", metavar="DIR", help="folder of the results (default out/sweep)")
-    made.add_argument("--workers", type=int, metavar="N", help="jobs at once (default: one per CPU core)")
+    made.add_argument("--workers", type=int, metavar="N", help="jobs at once (default: one per GPU, or per CPU core)")
     made.add_argument("--threads", type=int, metavar="N", help="CPU threads of each (default: cores / workers)")
     made.add_argument("--dry-run", action="store_true", help="only say how many jobs and about how long")
     made.add_argument("--no-estimate", action="store_true", help="do not measure a training step for the estimate")
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out = writable_directory(plan.out)
     jobs = jobs_of(plan, out, options.device or "auto")
     _record_plan(out, plan.configurations)
-    executor = local_executor(options.workers, options.threads, out)
+    executor = local_executor(options.workers, options.threads, out, options.device or "auto")
     todo = say_what_is_to_do(jobs, executor, measure=not options.no_estimate)
     if options.dry_run:
         return
@@ -116,14 +116,28 @@ def _record_plan(out: Path, configurations: Sequence[RunConfiguration]) -> None:
     write_text(path, json.dumps(known, indent=1, sort_keys=True))
 
 
-def local_executor(workers: int | None, threads: int | None, out: Path) -> LocalExecutor:
-    """Processes for all cores: many single-threaded jobs at once do more than one job on many threads."""
+def local_executor(workers: int | None, threads: int | None, out: Path, device: str) -> LocalExecutor:
+    """Processes of this machine: one per GPU, or without a GPU one per core with one thread.
+
+    Jobs that do not wait for each other use all cores; the threads of one training wait for each other at every
+    operation (docs/how-to/real-data.md has numbers).
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = cores if workers is None else workers
+    gpus = gpu_count(device)
+    workers = (gpus or cores) if workers is None else workers
     threads = max(1, cores // max(1, workers)) if threads is None else threads
     logs = out / "logs"
     logs.mkdir(exist_ok=True)
-    return LocalExecutor(workers, threads, logs)
+    return LocalExecutor(workers, threads, logs, gpus)
+
+
+def gpu_count(device: str) -> int:
+    """GPUs to spread jobs over: all that are visible for ``"auto"`` and ``"cuda"``, one for a single one by name."""
+    if device == "cpu":
+        return 0
+    import torch
+
+    return min(torch.cuda.device_count(), 1 if ":" in device else 1 << 30)
 
 
 def say_what_is_to_do(jobs: Sequence[Job], executor: Executor, *, measure: bool) -> list[Job]:

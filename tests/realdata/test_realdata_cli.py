@@ -123,11 +123,26 @@ def test_there_is_a_flag_for_every_setting_and_each_arrives(tmp_path: Path) -> N
     for name, value in values.items():
         text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
         flags += ["--" + name.replace("_", "-"), text]
-    options = ["--model-option", "width=8", "--model-option", "norm=none", "--data-option", "correlation=0.9"]
+    options = ["--model-option", "width=8", "--data-option", "correlation=0.9"]
     found = configuration_of(run(tmp_path, *flags, *options))
     assert {name: found[name] for name in values} == values
-    assert found["model_options"] == {"norm": None, "width": 8}
+    assert found["model_options"] == {"depth": 1, "width": 8}
     assert found["data_options"]["correlation"] == 0.9
+
+
+def test_model_options_have_the_type_of_their_default_and_are_checked() -> None:
+    def options(model: str, **given: str) -> dict[str, Any]:
+        return dict(complete({"data": "fake", "model": model, "model_options": given}).model_options)
+
+    assert options("small_cnn", norm="none", width="8") == {"blocks": 1, "depth": 3, "norm": "none", "width": 8}
+    assert options("small_resnet", stem_pooling="no")["stem_pooling"] is False
+    assert options("torchvision:resnet18", weights="none") == {"weights": None}
+    assert options("torchvision:resnet18", weights="imagenet") == {"weights": "imagenet"}
+    for given, message in [({"width": "wide"}, "width='wide'; allowed: a whole number"), ({"wide": "3"}, "wide")]:
+        with pytest.raises(ValueError, match=message):
+            options("small_cnn", **given)
+    with pytest.raises(ValueError, match="model='small'; allowed: small_cnn"):
+        options("small")
 
 
 def test_options_of_the_data_set_are_flags_and_clashing_names_get_a_prefix(tmp_path: Path) -> None:

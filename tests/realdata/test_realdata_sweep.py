@@ -38,7 +38,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 
 
 def command(root: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "realdata", "sweep", "--root", str(root), "--out", str(root / "out"), *arguments]
+    """``--device cpu``: without it the sweep counts GPUs, for which it imports torch."""
+    start = [sys.executable, "-m", "realdata", "sweep", "--device", "cpu", "--root", str(root)]
+    return [*start, "--out", str(root / "out"), *arguments]
 
 
 def runs(root: Path) -> list[Path]:
@@ -260,6 +262,26 @@ def test_ctrl_c_stops_the_workers_and_leaves_resumable_jobs(tmp_path: Path) -> N
     assert "interrupted" in process.communicate(timeout=20)[1]
     assert process.returncode == 130
     assert not any(locked(directory) for directory in runs(tmp_path))
+
+
+def test_workers_default_to_gpus_or_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(6)), raising=False)
+
+    def chosen(gpus: int, workers: int | None = None, threads: int | None = None, device: str = "auto") -> Any:
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+        return sweep.local_executor(workers, threads, tmp_path, device)
+
+    found = [(each.workers, each.threads) for each in (chosen(0), chosen(0, 2), chosen(0, 2, 1), chosen(2))]
+    assert found == [(6, 1), (2, 3), (2, 1), (2, 3)]
+    assert chosen(2, device="cpu").workers == 6
+    assert chosen(2, device="cuda:1").workers == 1
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    environments = [chosen(2, 3)._environment(number) for number in range(3)]
+    assert [each["CUDA_VISIBLE_DEVICES"] for each in environments] == ["4", "7", "4"]
+    assert {each["OMP_NUM_THREADS"] for each in environments} == {"2"}
+    assert chosen(2, device="cuda:1")._environment()["CUDA_VISIBLE_DEVICES"] == "4,7"
 
 
 def test_a_held_lock_refuses_and_says_who_holds_it(tmp_path: Path) -> None:
