@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from realdata.probe import PROTOCOLS, Protocol, probe, protocol
+from realdata.probe import PROTOCOLS, Protocol, _balanced, _Scaler, probe, protocol
 
 linear_model = pytest.importorskip("sklearn.linear_model")
 
@@ -150,8 +150,6 @@ def test_more_than_two_classes(chosen: Protocol) -> None:
 
 
 def test_weights_are_the_expectation_of_balanced_subsamples() -> None:
-    from realdata.probe import _balanced
-
     rng = np.random.default_rng(4)
     group = np.repeat([0, 1, 3], [40, 10, 25])
     _, weights = _balanced(group, "weights", rng)
@@ -196,6 +194,7 @@ def test_a_feature_that_dies_on_some_images_does_no_harm() -> None:
     evaluate[:, -1] += 0.05
     found = probe(fit, attribute, attribute, evaluate, attribute, attribute)
     assert found.error.value < 0.05
+    assert np.abs(_Scaler.of(fit).transform(evaluate)[:, -1]).max() < 0.1
 
 
 def test_unknown_settings_are_one_error_that_says_what_is_allowed() -> None:
