@@ -25,7 +25,7 @@ from toymodels.progress import ProgressBar
 BATCH = 64
 """Images of a forward pass of the backbone."""
 
-TRAINABLE = ("small_cnn", "small_resnet", "resnet18", "mlp")
+TRAINABLE = ("small_cnn", "two_towers", "small_resnet", "resnet18", "mlp")
 """Models whose embeddings come from a checkpoint of our own training."""
 
 

@@ -15,6 +15,7 @@ FAMILIES = ("torchvision", "timm", "frozen")
 
 OPTIONS: dict[str, dict[str, Scalar]] = {
     "small_cnn": {"width": 16, "depth": 3, "blocks": 1, "norm": "batch"},
+    "two_towers": {"width": 16, "depth": 3, "blocks": 1, "norm": "batch"},
     "small_resnet": {"width": 16, "stages": 3, "blocks": 1, "norm": "batch", "stem_pooling": True},
     "resnet18": {"width": 64, "norm": "batch"},
     "mlp": {"width": 128, "depth": 1},

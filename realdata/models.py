@@ -4,6 +4,8 @@
 name                      what it is
 ========================  ======================================================================================
 ``small_cnn``             a few convolutions; the default
+``two_towers``            one ``small_cnn`` for the upper half of the image and one for the lower half: for dominoes, a
+                          network whose features share no parameters, as in the theory (C18)
 ``small_resnet``          a few residual blocks, for 32 to 96 px
 ``resnet18``              ResNet-18 with a 3 x 3 stem and without pooling after it, for 28 to 96 px
 ``mlp``, ``linear``       fully connected on the pixels; a linear classifier
@@ -94,14 +96,17 @@ def build(configuration: RunConfiguration, data: ImageData, *, pretrained: bool 
 
 def _small(name: str, chosen: dict[str, Any], data: ImageData) -> tuple[nn.Module, int]:
     channels, height, width = data.images.shape[1:]
-    body: small_models.SmallCNN | small_models.ResNet | small_models.MLP
-    if name == "small_cnn":
+    body: small_models.SmallCNN | small_models.TwoTowers | small_models.ResNet | small_models.MLP
+    if name in ("small_cnn", "two_towers"):
+        if name == "two_towers":
+            height //= 2
         if min(height, width) >> chosen["depth"] == 0:
             raise ValueError(
                 f"model_options['depth']={chosen['depth']} halves images of {height} x {width} px to nothing; "
-                f"allowed: at most {min(height, width).bit_length() - 1}"
+                f"allowed: at most {max(min(height, width).bit_length() - 1, 0)}"
             )
-        body = small_models.SmallCNN(channels, **chosen)
+        cnn = small_models.SmallCNN if name == "small_cnn" else small_models.TwoTowers
+        body = cnn(channels, **chosen)
     elif name == "small_resnet":
         body = small_models.ResNet(channels, **chosen)
     elif name == "resnet18":

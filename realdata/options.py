@@ -30,7 +30,7 @@ HELP = {
     "size": "resize images to N x N pixels (default: the data set's own)",
     "broken": f"a file that cannot be decoded is: {', '.join(BROKEN)}",
     "augmentation": f"of training images: {', '.join(AUGMENTATIONS)}",
-    "model": "small_cnn, small_resnet, resnet18, mlp, linear, torchvision:NAME, timm:NAME or frozen:NAME",
+    "model": "small_cnn, two_towers, small_resnet, resnet18, mlp, linear, torchvision:NAME, timm:NAME or frozen:NAME",
     "method": f"{', '.join(METHODS)} (default: sgd without --rho, sam with it)",
     "effect": f"which of SAM's effects is kept: {', '.join(EFFECT_NAMES)}",
     "rho": "radius of SAM's perturbation; 0 is plain training",

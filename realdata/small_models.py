@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +52,27 @@ class SmallCNN(nn.Sequential):
                 channels = outputs
         super().__init__(*layers, GlobalMean())
         self.width = channels
+
+
+class TwoTowers(nn.Module):
+    """A :class:`SmallCNN` for the upper half of the image and another for the lower half, features side by side.
+
+    On dominoes each of the two features then has parameters of its own, which is what the theory of SAM's balancing
+    assumes (C18); in one network for the whole image they share all filters.
+
+    Args:
+        channels: of the images. options: of each :class:`SmallCNN`.
+    """
+
+    def __init__(self, channels: int, **options: Any) -> None:
+        super().__init__()
+        self.upper = SmallCNN(channels, **options)
+        self.lower = SmallCNN(channels, **options)
+        self.width = self.upper.width + self.lower.width
+
+    def forward(self, x: Tensor) -> Tensor:
+        upper, lower = x.tensor_split(2, dim=2)
+        return torch.cat([self.upper(upper), self.lower(lower)], dim=1)
 
 
 class Block(nn.Module):

@@ -23,6 +23,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "small_cnn": {"width": 4},
     "small_cnn ": {"width": 8, "depth": 2, "blocks": 2, "norm": "group"},
     "small_cnn  ": {"width": 4, "norm": "none"},
+    "two_towers": {"width": 4, "depth": 2},
     "small_resnet": {"width": 4, "norm": "group"},
     "small_resnet ": {"width": 4, "stages": 2, "blocks": 2, "stem_pooling": False},
     "resnet18": {"width": 4},
@@ -53,6 +54,20 @@ def test_the_head_is_the_last_layer_of_sam(case: str) -> None:
     parameters = Parameters(model)
     parameters.groups(model)
     assert parameters.selected("last-layer") == {model.head.weight, model.head.bias}
+
+
+def test_each_tower_sees_its_half_with_parameters_of_its_own() -> None:
+    model = build(configuration(model="two_towers", model_options={"width": 4}), toy(height=32, width=16)).eval()
+    images = torch.randn(2, 3, 32, 16)
+    changed = images.clone()
+    changed[:, :, 16:] += 1
+    with torch.no_grad():
+        moved = (model.features(images) != model.features(changed)).any(dim=0)
+    assert not moved[:16].any()
+    assert moved[16:].any()
+    alone = build(configuration(model="small_cnn", model_options={"width": 4}), toy(height=16, width=16))
+    body = [sum(p.numel() for p in network.body.parameters()) for network in (model, alone)]
+    assert body[0] == 2 * body[1]
 
 
 def test_resnet18_has_the_published_number_of_parameters() -> None:
@@ -102,6 +117,7 @@ def test_the_seed_decides_the_start_and_nothing_else_moves() -> None:
         ("small_cnn", {"width": 1.5}, r"'width'.*1.5.*whole number >= 1"),
         ("small_cnn", {"norm": "layer"}, "'norm'.*'layer'.*group, batch, none"),
         ("small_cnn", {"depth": 4}, "depth.*=4.*8 x 8 px.*at most 3"),
+        ("two_towers", {"depth": 3}, "depth.*=3.*4 x 8 px.*at most 2"),
         ("small_resnet", {"stem_pooling": "yes"}, "stem_pooling.*'yes'.*True or False"),
         ("mlp", {"depth": -1}, "'depth'.*-1.*whole number >= 0"),
         ("frozen:small_cnn", {"resolution": 0, "weights": "x"}, "'resolution'.*0.*whole number >= 1"),
