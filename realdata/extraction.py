@@ -42,7 +42,7 @@ def batches_of(data: ImageData, rows: Rows, size: int, model: Classifier | None 
 
 
 @torch.no_grad()
-def extract(model: Classifier, data: ImageData, rows: Rows, *, batch_size: int = 256) -> Extracted:
+def extract(model: Classifier, data: ImageData, rows: Rows, *, batch_size: int = 128) -> Extracted:
     """Features and logits of rows, in evaluation mode, on the device of the model, in float32.
 
     Args:

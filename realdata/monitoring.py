@@ -17,8 +17,8 @@ from realdata.datasets.base import TEST, TRAIN, VALIDATION, ImageData
 from realdata.optimization import autocast
 from realdata.processes import Processes
 
-BATCH = 256
-"""Examples of a forward pass without gradient."""
+BATCH = 128
+"""Examples of a forward pass without gradient; with more, activations leave the cache of a CPU."""
 
 MONITORED_PER_GROUP = 1024
 """Validation and test images of each group that are looked at while training (all, if there are fewer)."""

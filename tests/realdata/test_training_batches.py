@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 
 from toy_images import toy  # noqa: E402
 
+from realdata import batches  # noqa: E402
 from realdata.augmentation import Augmentation, generator  # noqa: E402
 from realdata.batches import Source, chunks_of  # noqa: E402
 
@@ -59,37 +60,44 @@ def test_batches_hold_the_rows_that_were_asked_for(kind: str, resident: bool | N
     assert np.array_equal(next(iter(source.batches([rows[::-1]]))).numpy(), images[rows[::-1]])
 
 
-def test_files_that_are_decoded_on_demand_are_not_all_decoded_first() -> None:
+def test_what_fits_is_read_once_and_what_does_not_fit_is_read_when_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     lazy = Lazy(toy(40).images)
-    source = Source(lazy, np.arange(40), CPU)
+    source = Source(lazy, np.arange(30), CPU)
+    assert source.resident
+    for _ in range(2):
+        list(source.batches(chunks_of(np.arange(30), 4)))
+    assert lazy.read.count(7) == 1
+    monkeypatch.setattr(batches, "_budget", lambda device: 29 * 3 * 8 * 8)
+    lazy = Lazy(toy(40).images)
+    source = Source(lazy, np.arange(30), CPU)
     assert not source.resident
     assert lazy.read == []
 
 
 def test_an_error_while_reading_ahead_reaches_the_training() -> None:
-    source = Source(Lazy(toy(40).images, broken=9), np.arange(40), CPU)
+    source = Source(Lazy(toy(40).images, broken=9), np.arange(40), CPU, resident=False)
     with pytest.raises(ValueError, match="image 9 is broken"):
         list(source.batches(chunks_of(np.arange(40), 4)))
 
 
 def test_reading_ahead_ends_when_nobody_wants_more() -> None:
     lazy = Lazy(toy(40).images)
-    batches = Source(lazy, np.arange(40), CPU).batches(chunks_of(np.arange(40), 1))
-    next(batches)
-    batches.close()
+    ahead = Source(lazy, np.arange(40), CPU, resident=False).batches(chunks_of(np.arange(40), 1))
+    next(ahead)
+    ahead.close()
     assert not any(thread.name == "realdata-reader" for thread in threading.enumerate())
     assert len(lazy.read) < 40
 
 
 def test_reading_ahead_happens_while_the_consumer_works() -> None:
     lazy = Lazy(toy(40).images)
-    batches = Source(lazy, np.arange(40), CPU).batches(chunks_of(np.arange(40), 4))
-    next(batches)
+    ahead = Source(lazy, np.arange(40), CPU, resident=False).batches(chunks_of(np.arange(40), 4))
+    next(ahead)
     deadline = time.monotonic() + 10
     while len(lazy.read) < 12 and time.monotonic() < deadline:
         time.sleep(0.005)
     assert len(lazy.read) >= 12
-    batches.close()
+    ahead.close()
 
 
 # --- augmentation -----------------------------------------------------------------------------------------------------
