@@ -41,8 +41,8 @@ LEAST_WARPS = 8
 
 RELU_WITH_STATE = 200
 """Registers of a ReLU network that carries more than its weights (momentum, drawn samples, loss levels). Left alone,
-NVIDIA's assembler aims at twelve warps a multiprocessor, 168 registers, and spills 96 bytes a thread of what does not
-fit, although a thread may have 255; with 200 nothing spills, and ten warps are resident."""
+NVIDIA's assembler aims at twelve warps a multiprocessor (sm_80: sixteen) and spills about 100 bytes a thread of what
+does not fit, although a thread may have 255; with 200 nothing spills, and ten warps are resident."""
 
 
 def planned_registers(launch: Launch) -> int:
