@@ -5,7 +5,7 @@
 of the made-up data set ``fake``:
 
     stall     training waits this many seconds, in steps that a kill can interrupt; the state is kept at each
-    fault     raise | loading | kill | diverge | evaluate
+    fault     raise | loading | kill | diverge | evaluate; steep: the first evaluation is below every level
 """
 
 from __future__ import annotations
@@ -136,13 +136,13 @@ def train(configuration: Any, data: Any, directory: Path, *, device: str = "auto
             os.kill(os.getpid(), signal.SIGKILL)
         with log.open("a") as file:
             file.write(f"{os.getpid()} {step}\n")
-    return read_run(directory, configuration, diverged=fault == "diverge")
+    return read_run(directory, configuration, diverged=fault == "diverge", steep=fault == "steep")
 
 
-def read_run(directory: Path, configuration: Any, diverged: bool = False) -> Any:
+def read_run(directory: Path, configuration: Any, *, diverged: bool = False, steep: bool = False) -> Any:
     levels = configuration.levels[:2]
     points = [
-        Checkpoint(f"loss-{level:g}", directory / f"{level:g}.pt", level, k + 1, float(k), level * 0.9)
+        Checkpoint(f"loss-{level:g}", directory / f"{level:g}.pt", level, 1 if steep else k + 1, float(k), level * 0.9)
         for k, level in enumerate(levels)
     ]
     if not diverged:

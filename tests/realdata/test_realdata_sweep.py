@@ -308,6 +308,21 @@ with job_lock(Path({str(tmp_path / 'job')!r})):\n    print('held', flush=True); 
         assert json.loads((tmp_path / "job" / "job.lock").read_text())["pid"] == os.getpid()
 
 
+def test_checkpoints_that_were_evaluated_are_not_evaluated_again(tmp_path: Path) -> None:
+    job = made_job(tmp_path, data_options={"fault": "evaluate"})
+    for attempt in (1, 2):
+        assert do(job).reason == "while evaluating checkpoint final: RuntimeError: probe did not converge", attempt
+    assert (Path(job.directory) / "evaluated.log").read_text().splitlines() == ["loss-0.4 20 0", "loss-0.2 20 0"]
+
+
+def test_the_same_weights_at_two_levels_are_evaluated_once(tmp_path: Path) -> None:
+    job = made_job(tmp_path, data_options={"fault": "steep"})
+    assert do(job).status == DONE
+    assert (Path(job.directory) / "evaluated.log").read_text().splitlines() == ["loss-0.4 20 0", "final 20 0"]
+    checkpoints = json.loads((Path(job.directory) / "rows.json").read_text())["checkpoints"]
+    assert checkpoints["loss-0.4"]["rows"] == checkpoints["loss-0.2"]["rows"] != checkpoints["final"]["rows"]
+
+
 def test_a_job_that_is_locked_is_left_to_the_other_process(tmp_path: Path) -> None:
     job = made_job(tmp_path)
     with job_lock(Path(job.directory)):
