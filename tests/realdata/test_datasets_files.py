@@ -86,12 +86,17 @@ def test_the_published_waterbirds_counts_make_its_title():
 
 def test_a_celeba_table_of_all_images_with_some_of_them_is_a_subset(root: Path, cache: Path):
     folder = standins.write_celeba(root)
+    whole = datasets.load("celeba", root, cache=cache)
     for number in (3, 40):
         (folder / "img_align_celeba" / f"{number:06d}.jpg").unlink()
     with pytest.warns(UserWarning, match="2 images named in .*list_attr_celeba.csv not there: left out"):
         data = datasets.load("celeba", root, cache=cache)
     assert data.title == "CelebA subset (44 images)"
     assert data.images.shape[0] == len(data) == 44
+    kept = np.setdiff1d(np.arange(46), [2, 39])
+    assert np.array_equal(pixels(data), pixels(whole)[kept])
+    for name in ("label", "easy", "group", "split", "probe_split"):
+        assert np.array_equal(getattr(data, name), getattr(whole, name)[kept])
 
 
 CELEBA_STEPS = {
@@ -105,7 +110,8 @@ WATERBIRDS_STEPS = dict.fromkeys(("group_dro", "subpopbench", "dfr"), "Resize(25
 
 @pytest.mark.parametrize(
     ("presets", "name", "steps", "size"),
-    [(celeba.PRESETS, name, steps, (218, 178)) for name, steps in CELEBA_STEPS.items()]
+    # One row more than CelebA has, so that the crop's place has to be rounded.
+    [(celeba.PRESETS, name, steps, (219, 178)) for name, steps in CELEBA_STEPS.items()]
     + [(waterbirds.PRESETS, name, steps, (333, 500)) for name, steps in WATERBIRDS_STEPS.items()],
     ids=[f"celeba-{name}" for name in CELEBA_STEPS] + [f"waterbirds-{name}" for name in WATERBIRDS_STEPS],
 )
@@ -214,6 +220,16 @@ def test_folders_that_do_not_belong_are_named_and_not_used(root: Path, cache: Pa
     assert len(texts) == 2
     assert texts[0].endswith("unexpected class folder " + str(folder / "photo" / "cat") + " (1 image) is not used")
     assert "unexpected environment folder" in texts[1]
+    assert same(before, after)
+
+
+def test_a_class_that_cifar_does_not_have_is_named_and_not_used(root: Path, cache: Path):
+    standins.write_cifar_mnist(root)
+    before = datasets.load("cifar_mnist", root, cache=cache)
+    lorries = root / "cifar10" / "train" / "lorry"
+    standins.write_image(lorries / "0.jpg", np.zeros((32, 32, 3), np.uint8))
+    with pytest.warns(UserWarning, match=rf"unexpected class folder {lorries} \(1 image\) is not used"):
+        after = datasets.load("cifar_mnist", root, cache=cache)
     assert same(before, after)
 
 
@@ -427,6 +443,15 @@ def test_the_second_load_decodes_nothing(root: Path, cache: Path, monkeypatch: p
     assert np.array_equal(pixels(first), pixels(again))
     with pytest.raises(AssertionError, match="decoded"):
         datasets.load("pacs", root, PACS, cache=cache, size=8)
+
+
+def test_transforms_of_one_size_do_not_share_an_array(root: Path, cache: Path):
+    standins.write_celeba(root)
+    cropped, resized = (
+        datasets.load("celeba", root, {"transform": name}, cache=cache, size=16) for name in ("dfr", "domainbed")
+    )
+    assert cropped.images.shape == resized.images.shape
+    assert (pixels(cropped) != pixels(resized)).any()
 
 
 def test_a_changed_file_is_decoded_anew(root: Path, cache: Path):
