@@ -52,11 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     plan = make_plan(settings_from(options))
     out = writable_directory(plan.out)
     jobs = jobs_of(plan, out, options.device or "auto")
-    _record_plan(out, plan.configurations)
     executor = local_executor(options.workers, options.threads, out, options.device or "auto")
     todo = say_what_is_to_do(jobs, executor, measure=not options.no_estimate)
     if options.dry_run:
         return
+    _record_plan(out, plan.configurations)
     outcomes = work(todo, executor)
     from realdata.results import write_results
 

@@ -156,6 +156,8 @@ def test_a_sweep_counts_works_and_has_nothing_left(tmp_path: Path) -> None:
     assert dry.stdout.splitlines()[0] == "9 jobs, 6 done already"
     assert "measured on finished jobs" in dry.stdout
     assert len(runs(tmp_path)) == 6
+    # What was only asked about is not missing from the results.
+    assert len(json.loads(next(tmp_path.rglob("plan.json")).read_text())) == 6
 
 
 @pytest.mark.usefixtures("environment")
