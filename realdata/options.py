@@ -13,6 +13,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from realdata import model_options
 from realdata.configuration import (
     AUGMENTATIONS,
     BASES,
@@ -30,7 +31,7 @@ HELP = {
     "size": "resize images to N x N pixels (default: the data set's own)",
     "broken": f"a file that cannot be decoded is: {', '.join(BROKEN)}",
     "augmentation": f"of training images: {', '.join(AUGMENTATIONS)}",
-    "model": "small_cnn, two_towers, small_resnet, resnet18, mlp, linear, torchvision:NAME, timm:NAME or frozen:NAME",
+    "model": ", ".join(name + "NAME" * name.endswith(":") for name in model_options.names()),
     "method": f"{', '.join(METHODS)} (default: sgd without --rho, sam with it)",
     "effect": f"which of SAM's effects is kept: {', '.join(EFFECT_NAMES)}",
     "rho": "radius of SAM's perturbation; 0 is plain training",
@@ -255,16 +256,14 @@ def complete_model_options(model: str, given: Mapping[str, Any]) -> dict[str, Sc
     Raises:
         ValueError: for an unknown model or option, or a value that the model does not allow.
     """
-    from realdata.model_options import checked_options, options
-
-    defaults, values = options(model), dict(given)
+    defaults, values = model_options.options(model), dict(given)
     for name, value in values.items():
         default = defaults.get(name)
         if isinstance(value, str) and default is None:
             values[name] = scalar(value)
         elif isinstance(value, str):
             values[name] = typed(f"model option {name}", value, type(default))
-    return checked_options(model, values)
+    return model_options.checked_options(model, values)
 
 
 def complete(values: Mapping[str, Any]) -> RunConfiguration:
@@ -285,5 +284,5 @@ def complete(values: Mapping[str, Any]) -> RunConfiguration:
         plain["method"] = "sam" if plain.get("rho", 0) > 0 else "sgd"
     data_options = complete_data_options(plain["data"], values.get("data_options") or {})
     model = plain.get("model", DEFAULTS["model"])
-    model_options = complete_model_options(model, values.get("model_options") or {})
-    return RunConfiguration(**plain, data_options=data_options, model_options=model_options)
+    chosen = complete_model_options(model, values.get("model_options") or {})
+    return RunConfiguration(**plain, data_options=data_options, model_options=chosen)

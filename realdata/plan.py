@@ -36,13 +36,15 @@ class Plan:
     evaluation_seed: int = 0
 
     def root_of(self, data: str) -> str:
-        """Folder of a data set; a ValueError if none is given or it does not exist."""
+        """Folder of a data set, absolute; a ValueError if none is given or it does not exist."""
         root = self.roots.get(data, self.root)
         if root is None:
             raise ValueError(f"root of {data} is not given; allowed: --root DIR, or root: DIR in the file")
-        if not Path(root).is_dir():
+        # In a file no shell has written the home folder out.
+        folder = Path(root).expanduser()
+        if not folder.is_dir():
             raise ValueError(f"root={root!r} of {data} is not a folder; allowed: the folder that holds the data set")
-        return root
+        return str(folder.absolute())
 
 
 def read_plan(path: str | Path) -> dict[str, Any]:
@@ -97,7 +99,7 @@ def make_plan(settings: Mapping[str, Any]) -> Plan:
         configurations=tuple(ordered),
         root=settings.get("root"),
         roots=_mapping("roots", settings.get("roots")),
-        out=str(settings.get("out", "out/sweep")),
+        out=str(Path(settings.get("out", "out/sweep")).expanduser()),
         protocol=str(settings.get("protocol", "fast")),
         probe_options=_mapping("probe_options", settings.get("probe_options")),
         evaluation_seed=typed("evaluation_seed", settings.get("evaluation_seed", 0), int),

@@ -101,7 +101,7 @@ def jobs_of(plan: Plan, out: Path, device: str) -> list[Job]:
     options = probe_options(plan.protocol, plan.probe_options)
     return [
         Job(
-            configuration.as_dict(), os.path.abspath(plan.root_of(configuration.data)),
+            configuration.as_dict(), plan.root_of(configuration.data),
             str((out / "runs" / configuration.hash).resolve()), device, plan.protocol, options, plan.evaluation_seed,
         )
         for configuration in plan.configurations

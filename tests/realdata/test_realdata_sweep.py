@@ -127,6 +127,15 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path: Path) -> None:
             read_plan(path)
 
 
+def test_the_home_folder_is_known_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "images").mkdir()
+    plan = make_plan({"data": "fake", "root": "~/nowhere", "roots": {"fake": "~/images"}, "out": "~/found"})
+    assert (plan.root_of("fake"), plan.out) == (str(tmp_path / "images"), str(tmp_path / "found"))
+    with pytest.raises(ValueError, match="root='~/nowhere' of other is not a folder"):
+        plan.root_of("other")
+
+
 def test_flags_stand_for_what_the_file_says(tmp_path: Path) -> None:
     path = tmp_path / "plan.yaml"
     path.write_text("data: fake\nseeds: 3\nrho: [0, 0.1]\nlr: 0.1\ndata_options: {correlation: 0.5}\nroot: here\n")
