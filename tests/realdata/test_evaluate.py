@@ -20,6 +20,7 @@ torch = pytest.importorskip("torch")
 
 from realdata import models  # noqa: E402
 from realdata.extraction import batches_of, extract  # noqa: E402
+from realdata.optimization import SAM_OPTIONS  # noqa: E402
 
 CONFIGURATION = RunConfiguration("made_up", model="mlp", model_options={"width": 12}, batch_size=32)
 QUICK = PROTOCOLS["fast"].replace(draws=50, train_examples=100)
@@ -191,9 +192,9 @@ def test_the_phantom_point_is_that_of_the_optimizer(method: str) -> None:
     chosen = PHANTOMS[method]
     phantom = Phantom(chosen.norm, chosen.perturb, rho)
     ours = batch_logits(model, inputs, data.label[rows], phantom)
-    norm = None if chosen.norm == "none" else chosen.norm
     seen = []
-    optimizer = SAM(model, torch.optim.SGD, rho=rho, perturb=chosen.perturb, norm=norm, lr=0.0)
+    # What training does; plain training has the phantom point of SAM.
+    optimizer = SAM(model, torch.optim.SGD, rho=rho, lr=0.0, **SAM_OPTIONS.get(method, {}))
 
     def closure() -> Any:
         logits = model(inputs)
