@@ -271,10 +271,10 @@ class SAM(torch.optim.Optimizer):
         aside = self._set_gradients_aside()
         noise = Noise() if self._same_noise else None
         weights = self._real_pass(shared, real)
-        groups = self._ascents(self._undo(len(shared)))
         with self._statistics.held():
             try:
-                norm = self._perturbation.move(groups)
+                # Nothing may hold the first gradients any longer than this: their memory is what the second pass needs.
+                norm = self._perturbation.move(self._ascents(self._undo(len(shared))))
                 for parameter in self._all():
                     parameter.grad = aside.get(parameter)
                 losses = real[-len(shared) :]
