@@ -174,7 +174,7 @@ def lorenz_figure(panel: Panel, curves: Curves, target: str) -> Figure:
         line[0].set_ylabel("share of the total weight")
     for axes in grid[-1]:
         axes.set_xlabel("share of examples, lightest first")
-    _finish(figure, grid[0][0], f"{what_it_is(panel, target)}: how even the example weights are")
+    _finish(figure, grid[0][0], f"{what_it_is(panel, target)}: how even the example weights are", "mean over seeds")
     return figure
 
 
@@ -204,7 +204,7 @@ def _lightened(colour: str, share: float) -> tuple[float, ...]:
 def _line(
     axes: Axes, points: list[tuple[float, float, float]], rules: Sequence[Rule], rule: Rule, *, marks: bool = True
 ) -> None:  # fmt: skip
-    """Line and band through (x, mean, half width)."""
+    """Line through (x, mean, half width); with markers also the intervals."""
     if not points:
         return
     style = _style(rules, rule)
@@ -212,11 +212,13 @@ def _line(
     if not marks:
         style.pop("marker")
     axes.plot(x, mean, linewidth=1.5, markersize=4.5, label=rule_name(rule), **style)
+    if not marks:
+        return
     if len(rules) <= MOST_BANDS:
         low = [m - h for m, h in zip(mean, half, strict=True)]
         high = [m + h for m, h in zip(mean, half, strict=True)]
         axes.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
-    elif marks:
+    else:
         axes.errorbar(x, mean, half, fmt="none", ecolor=style["color"], elinewidth=1.0, capsize=2.0)
 
 
@@ -235,7 +237,10 @@ def _plain_ticks(axes: Axes) -> None:
     axes.minorticks_off()
 
 
-def _finish(figure: Figure, axes: Axes, title: str) -> None:
-    figure.suptitle(f"{title}\nmean over seeds, with 95 % t-intervals where there are several", fontsize=10)
+INTERVALS = "mean over seeds, with 95 % t-intervals where there are several"
+
+
+def _finish(figure: Figure, axes: Axes, title: str, remark: str = INTERVALS) -> None:
+    figure.suptitle(f"{title}\n{remark}", fontsize=10)
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), fontsize=8, frameon=False)

@@ -13,6 +13,7 @@ from realdata.summary import (
     Measure,
     Panel,
     Values,
+    plain_key,
     rule_name,
     values_of,
 )
@@ -20,6 +21,11 @@ from realdata.text_table import TableCell, TextTable
 
 OVERSHOOT = 0.5
 """A checkpoint whose training loss is below this share of its level is marked: the level is not where it was taken."""
+
+MISMATCH = 1.5
+"""A difference between checkpoints whose training losses differ by more than this factor is marked."""
+
+EVALUATE_MORE = "see the table of training losses; more evaluations per epoch bring it closer"
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,7 @@ def _table(
         for level in panel.levels:
             key: Key = rule, target, level
             cell = cell_of(key)
-            numbers = tuple(_note(notes, remark) for remark in _remarks(cell, values, key))
+            numbers = tuple(_note(notes, remark) for remark in _remarks(cell, values, key, signed=signed))
             row.append(TableCell(written(cell, signed=signed), numbers, bold=signed and excludes_zero(cell)))
         rows.append(row)
     return TextTable(caption, ["", *map(level_name, panel.levels)], rows, notes)
@@ -104,14 +110,16 @@ def level_name(level: float | None) -> str:
     return "at the end" if level is None else f"at loss {level:g}"
 
 
-def _remarks(cell: Cell, values: Values, key: Key) -> list[str]:
-    remarks = list(cell.reasons)
-    loss, level = values.mean_loss(key), key[2]
-    if cell.n and loss is not None and level is not None and loss < OVERSHOOT * level:
-        remarks.append(
-            f"not matched: measured at training loss {loss:.2g}, far below the level "
-            "(more evaluations per epoch would catch it)"
-        )
+def _remarks(cell: Cell, values: Values, key: Key, *, signed: bool) -> list[str]:
+    """Why seeds are missing, and whether the losses match."""
+    remarks, (_, _, level) = list(cell.reasons), key
+    loss, plain = values.mean_loss(key), values.mean_loss(plain_key(key))
+    if level is None or cell.mean is None or loss is None:
+        return remarks
+    if not signed and loss < OVERSHOOT * level:
+        remarks.append(f"measured far below this level ({EVALUATE_MORE})")
+    if signed and plain is not None and max(loss, plain) > MISMATCH * min(loss, plain):
+        remarks.append(f"the training losses of the two differ by more than a factor of {MISMATCH:g} ({EVALUATE_MORE})")
     return remarks
 
 

@@ -126,13 +126,19 @@ def test_the_mean_of_targets_needs_all_of_them(tmp_path: Path) -> None:
     assert stems["probing_error-hard-sketch"] is True
 
 
-def test_a_level_that_was_overshot_is_marked(tmp_path: Path) -> None:
-    store(tmp_path, stages=stages(0.3, level_loss=0.05))
-    table = panel_tables(only_panel(tmp_path))[0].table
-    cells = dict(zip(table.header, table.rows[0], strict=True))
-    assert cells["at loss 0.4"].notes == (1,)
-    assert table.notes[0].startswith("not matched: measured at training loss 0.05")
-    assert cells["at loss 0.1"].notes == ()
+def test_losses_that_do_not_match_are_marked(tmp_path: Path) -> None:
+    """SGD at 0.19 where the level is 0.4, SAM at 0.3; both at 0.09 at the next level."""
+    for seed in SEEDS:
+        store(tmp_path, seed=seed, stages=stages(0.3, level_loss=0.19))
+        store(tmp_path, seed=seed, method="sam", rho=0.1, stages=stages(0.3, level_loss=0.3))
+    tables = {each.stem: each.table for each in panel_tables(only_panel(tmp_path))}
+    plain, sam = tables["probing_error-hard"].rows
+    assert [cell.notes for cell in plain] == [(), (1,), (), ()]
+    assert [cell.notes for cell in sam] == [(), (), (), ()]
+    assert tables["probing_error-hard"].notes[0].startswith("measured far below this level")
+    difference = tables["probing_error-hard-difference"]
+    assert [cell.notes for cell in difference.rows[0]] == [(), (1,), (), ()]
+    assert difference.notes[0].startswith("the training losses of the two differ by more than a factor of 1.5")
 
 
 def test_tables_name_the_data_the_seeds_and_stand_out_where_the_interval_excludes_zero(sweep_folder: Path) -> None:
