@@ -40,9 +40,10 @@ LEAST_WARPS = 8
 
 
 RELU_WITH_STATE = 200
-"""Registers of a ReLU network that carries more than its weights (momentum, drawn samples, loss levels). Left alone,
-NVIDIA's assembler aims at twelve warps a multiprocessor (sm_80: sixteen) and spills about 100 bytes a thread of what
-does not fit, although a thread may have 255; with 200 nothing spills, and ten warps are resident."""
+"""Registers of a ReLU network that carries more than its weights: momentum, drawn samples, loss levels, or two points
+at once (the isolated effects). Left alone, NVIDIA's assembler aims at twelve warps a multiprocessor (sm_80: sixteen)
+and spills 50 to 130 bytes a thread of what does not fit, although a thread may have 255; with 200 nothing spills, and
+ten warps are resident."""
 
 
 def planned_registers(launch: Launch) -> int:
@@ -88,7 +89,7 @@ def _layout(problem: TrainingProblem, precision: str) -> Launch | None:
     kind = "diagonal" if diagonal else problem.activation
     each = problem.depth if diagonal else problem.dimension  # parameters that come with a feature or a neuron
     momentum, drawn = bool(problem.array("momentum").any()), problem.batch_size is not None
-    state = momentum or drawn or problem.array("loss_levels").size > 0
+    state = momentum or drawn or problem.array("loss_levels").size > 0 or problem.effect != "full"
     comfortable = 3 / 4 if momentum else 1.0
     if precision == "float64":
         comfortable /= 2

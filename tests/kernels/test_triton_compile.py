@@ -1,0 +1,144 @@
+"""The Triton engine compiled for GPUs that need not be here, and the tables in ``benchmarks`` about it.
+
+Layouts are planned so that nothing spills and enough warps fit into a multiprocessor; a compiler or a kernel that
+breaks the plan is noticed here, on a few variants that compile quickly. ``benchmarks/compile_matrix.py`` compiles all.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import SLOW, require_triton_package
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+RESULTS = BENCHMARKS / "results"
+
+
+@pytest.fixture(autouse=True)
+def _needs_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_triton_package()
+    monkeypatch.syspath_prepend(BENCHMARKS)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def matrix(output: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own: an interpreted kernel cannot be compiled."""
+    path = os.pathsep.join([str(BENCHMARKS.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    return subprocess.run(
+        [sys.executable, str(BENCHMARKS / "compile_matrix.py"), "--output", str(output), *arguments],
+        env={**environment, "PYTHONPATH": path}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("variant", "architectures"),
+    [
+        ("diagonal two atoms", ["sm_80", "sm_90", "sm_100"]),
+        ("linear 16x4", ["sm_90"]),
+        ("relu 16x4, everything", ["sm_90"]),
+    ],
+    ids=["diagonal", "linear", "relu"],
+)
+def test_a_variant_compiles_without_spills_within_its_registers(
+    variant: str, architectures: list[str], tmp_path: Path
+) -> None:
+    options = [option for name in architectures for option in ("--architecture", name)]
+    done = matrix(tmp_path / "matrix.csv", "--only", variant, *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = rows_of(tmp_path / "matrix.csv")
+    assert [row["architecture"] for row in table] == architectures
+    for row in table:
+        assert row["variant"] == variant
+        assert int(row["spilled_bytes"]) == 0
+        assert 0 < int(row["registers"]) <= int(row["planned_registers"])
+
+
+def test_rows_that_break_the_plan_are_named() -> None:
+    from compile_matrix import unplanned
+
+    row = {"variant": "v", "architecture": "sm_90", "registers": 168, "planned_registers": 168, "spilled_bytes": 0}
+    assert unplanned(row) is None
+    assert "spills 8 bytes" in str(unplanned({**row, "spilled_bytes": 8}))
+    assert "takes 169 registers" in str(unplanned({**row, "registers": 169}))
+
+
+def test_an_unknown_variant_is_an_error(tmp_path: Path) -> None:
+    done = matrix(tmp_path / "matrix.csv", "--only", "relu 17x5")
+    assert done.returncode == 2
+    assert "'relu 17x5' is none of: diagonal two atoms;" in done.stderr
+
+
+def test_the_committed_matrix_is_of_todays_layouts() -> None:
+    """Every variant on every architecture, laid out as the table does now, without spills."""
+    from compile_matrix import TARGETS, VARIANTS, planned_for, unplanned
+
+    from kernels.triton_table import choose
+
+    table = rows_of(RESULTS / "compile_matrix.csv")
+    found = {(row["variant"], row["architecture"]): row for row in table}
+    assert set(found) == {(variant.name, name) for variant in VARIANTS for name in TARGETS}
+    for variant in VARIANTS:
+        launch = choose(variant.problem(), variant.precision)
+        for name, target in TARGETS.items():
+            row = found[variant.name, name]
+            layout = [int(row[key]) for key in ("threads_per_run", "runs_per_program", "warps", "unroll")]
+            assert layout == [launch.lanes, launch.rows, launch.warps, launch.unroll], variant.name
+            assert int(row["planned_registers"]) == planned_for(target, launch)
+            assert unplanned(row) is None
+
+
+def test_the_committed_roofline_has_every_case() -> None:
+    from roofline import CASES
+
+    from kernels.triton_table import choose
+
+    found = {row["case"]: row for row in rows_of(RESULTS / "roofline.csv")}
+    assert set(found) == {case.name for case in CASES}
+    for case in CASES:
+        launch, row = choose(case.problem()), found[case.name]
+        assert [int(row["threads_per_run"]), int(row["unroll"])] == [launch.lanes, launch.unroll]
+        assert 0.0 < float(row["fraction_of_fp32_peak"]) <= 1.0
+
+
+# --- where the GPU pays -----------------------------------------------------------------------------------------------
+
+
+def test_at_the_crossover_both_engines_take_the_same_time() -> None:
+    from bench_gpu import crossover, diagonal_case
+
+    from kernels.triton_engine import work
+
+    case, start, cpu, gpu = diagonal_case(16), 3.0, 2e6, 8e6
+    found = crossover(case, start, cpu, gpu)
+    run_steps = found / (work(case.at(1)) / 16)
+    assert run_steps / cpu == pytest.approx(start + run_steps / gpu)
+    assert crossover(case, start, gpu, cpu) == math.inf
+    assert math.isnan(crossover(case, start, math.nan, gpu))
+
+
+@pytest.mark.skipif(not SLOW, reason="without a GPU, only the interpreter can start the engine")
+def test_the_start_of_the_engine_is_timed_in_a_process_of_its_own() -> None:
+    from bench_gpu import diagonal_case, start_seconds
+
+    assert 0.0 < start_seconds(diagonal_case(4096), repetitions=1) < 120.0
+
+
+def test_the_rate_of_the_cpu_engine_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    import bench_gpu
+
+    case = bench_gpu.diagonal_case(8)
+    if "cpu" in bench_gpu.available_engines():
+        assert bench_gpu.cpu_rate(case, seconds=0.01) > 1e3
+    monkeypatch.setattr(bench_gpu, "available_engines", lambda: ("reference",))
+    assert math.isnan(bench_gpu.cpu_rate(case))
