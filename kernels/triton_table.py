@@ -41,9 +41,9 @@ LEAST_WARPS = 8
 
 RELU_WITH_STATE = 200
 """Registers of a ReLU network that carries more than its weights: momentum, drawn samples, loss levels, or two points
-at once (the isolated effects). Left alone, NVIDIA's assembler aims at twelve warps a multiprocessor (sm_80: sixteen)
-and spills 50 to 130 bytes a thread of what does not fit, although a thread may have 255; with 200 nothing spills, and
-ten warps are resident."""
+at once (the isolated effects). Left alone, the assembler aims at twelve warps a multiprocessor (sm_80: sixteen) and
+spills 50 to 130 bytes a thread of what does not fit, although a thread may have 255; with 200 nothing spills, and ten
+warps are resident."""
 
 
 def planned_registers(launch: Launch) -> int:
