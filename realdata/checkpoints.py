@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from realdata.configuration import RunConfiguration
 from realdata.datasets.base import ImageData
+from realdata.versions import versions
 from toymodels.files import atomic_path, write_text
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def write_config(directory: Path, configuration: RunConfiguration, data: ImageDa
             "shape": list(data.images.shape),
             "skipped": list(data.skipped),
         },
-        "versions": _versions(),
+        "versions": versions("sambalance", "torch", "torchvision", "timm", "numpy"),
     }
     write_text(path, json.dumps(content, indent=2) + "\n")
 
@@ -217,16 +218,3 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _versions() -> dict[str, str]:
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
-
-    versions = {"python": platform.python_version()}
-    for package in ("sambalance", "torch", "torchvision", "timm", "numpy"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions

@@ -18,8 +18,18 @@ from kernels.problem import EFFECTS, require_choice, require_whole
 
 Scalar = str | int | float | bool | None
 
-METHODS = ("sgd", "sam", "lsam", "asam", "usam", "linf_sam")
-"""Plain training; SAM on all parameters; on the last layer; adaptive; not normalised; in the maximum norm."""
+SAM_OPTIONS: dict[str, dict[str, Any]] = {
+    "sam": {},
+    "lsam": {"perturb": "last-layer"},
+    "asam": {"norm": "adaptive"},
+    "usam": {"norm": "none"},
+    "linf_sam": {"norm": "linf"},
+}
+"""The methods that perturb, in the options of :class:`kernels.SAM`: all parameters; the last layer; adaptive; not
+normalised; in the maximum norm."""
+
+METHODS = ("sgd", *SAM_OPTIONS)
+"""Plain training, and those."""
 
 BASES = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "cosine", "step")
@@ -110,7 +120,7 @@ class RunConfiguration:
         for level in self.levels:
             _require("levels", level, lambda value: value > 0, "finite numbers > 0")
         if self.method == "sgd" and self.rho > 0:
-            raise ValueError(f"rho={self.rho!r} with method='sgd'; allowed: 0, or one of {', '.join(METHODS[1:])}")
+            raise ValueError(f"rho={self.rho!r} with method='sgd'; allowed: 0, or one of {', '.join(SAM_OPTIONS)}")
         if self.method != "sgd" and self.rho == 0:
             raise ValueError(f"rho=0 with method={self.method!r}; allowed: a finite number > 0, or method='sgd'")
         if self.method == "sgd" and self.effect != "full":

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realdata.configuration import RunConfiguration
-from realdata.datasets.base import EVALUATE, FIT, TEST, TRAIN, VALIDATION, ImageData
+from realdata.datasets.base import EVALUATE, FIT, SPLIT_NAMES, TRAIN, ImageData
 from realdata.group_accuracy import GroupAccuracy
 from realdata.probe import ProbeResult, Protocol, probe
 from realdata.probe import protocol as protocol_by_name
@@ -34,7 +34,6 @@ from realdata.weights import weight_logits
 if TYPE_CHECKING:
     from realdata.checkpoints import Checkpoint
 
-SPLITS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 AVERAGE_METRICS = {
     "accuracy": "raw",
     "mean_group_accuracy": "mean",
@@ -74,7 +73,7 @@ def evaluate(
     parts = _parts(data, protocol, seed)
     features, logits = _extract_once(model, data, parts)
     rows = [] if checkpoint is None else [row("train", "training_loss", float(checkpoint.training_loss))]
-    for name in SPLITS:
+    for name in SPLIT_NAMES:
         rows += _accuracy_rows(name, data, parts[name], logits[name], protocol, seed)
     probes: dict[str, ProbeResult] = {}
     # Other accelerators lack double precision.
@@ -126,7 +125,7 @@ def attribute_group_names(data: ImageData) -> tuple[str, ...]:
 
 def _parts(data: ImageData, protocol: Protocol, seed: int) -> dict[str, IntArray]:
     """Rows of every part that is looked at; the training part in random order, since it is cut into batches."""
-    parts = {name: data.rows(code) for name, code in SPLITS.items()}
+    parts = {name: data.rows(code) for code, name in enumerate(SPLIT_NAMES)}
     parts["train"] = np.random.default_rng([seed, 0]).permutation(parts["train"])[: protocol.train_examples]
     parts["fit"], parts["evaluate"] = data.probe_rows(FIT), data.probe_rows(EVALUATE)
     for name in ("fit", "evaluate"):

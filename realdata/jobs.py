@@ -10,9 +10,7 @@ A job's directory is named by the hash of its configuration. Beside what the tra
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import json
-import platform
 import time
 import traceback
 from collections.abc import Mapping
@@ -22,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from realdata.configuration import RunConfiguration, Scalar
 from realdata.locks import Locked, job_lock
+from realdata.versions import versions
 from toymodels.files import write_text
 
 if TYPE_CHECKING:
@@ -173,7 +172,7 @@ def _do(job: Job, configuration: RunConfiguration, directory: Path, stage: list[
             "skipped_files": len(data.skipped),
             "evaluation": job.evaluation,
             "seconds": {"training": round(training_seconds, 3) if fresh else None, "evaluation": 0.0},
-            "versions": versions(),
+            "versions": versions("sambalance", "numpy", "torch", "torchvision", "scikit-learn"),
             "checkpoints": {},
         }
     options = {name: tuple(v) if isinstance(v, list) else v for name, v in job.probe_options.items()}
@@ -231,14 +230,3 @@ def loaded(root: str, configuration: RunConfiguration, *, progress: bool = False
     """The data of a configuration; a process keeps the set that it used last."""
     options = tuple(sorted(configuration.data_options.items()))
     return _load(root, configuration.data, configuration.size, configuration.broken, options, progress)
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on; nothing that names the machine."""
-    found = {"python": platform.python_version()}
-    for package in ("sambalance", "numpy", "torch", "torchvision", "scikit-learn"):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found

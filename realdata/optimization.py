@@ -11,16 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from kernels import SAM
-from realdata.configuration import RunConfiguration
-
-SAM_OPTIONS: dict[str, dict[str, Any]] = {
-    "sam": {},
-    "lsam": {"perturb": "last-layer"},
-    "asam": {"norm": "adaptive"},
-    "usam": {"norm": None},
-    "linf_sam": {"norm": "linf"},
-}
-"""What the methods are, in the options of :class:`kernels.SAM`."""
+from realdata.configuration import SAM_OPTIONS, RunConfiguration
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.problem import require_choice
+from realdata.configuration import METHODS, SAM_OPTIONS
 from realdata.datasets.base import ImageData
 
 PERTURBED = ("all", "last-layer")
@@ -46,14 +47,7 @@ class Phantom:
                 raise ValueError(f"{name}={value!r}; allowed: a finite number >= 0")
 
 
-PHANTOMS = {
-    "sgd": Phantom(),
-    "sam": Phantom(),
-    "lsam": Phantom(perturb="last-layer"),
-    "asam": Phantom("adaptive"),
-    "usam": Phantom("none"),
-    "linf_sam": Phantom("linf"),
-}
+PHANTOMS = {method: Phantom(**SAM_OPTIONS.get(method, {})) for method in METHODS}
 """The phantom point of each method of :data:`realdata.configuration.METHODS`; of plain training, SAM's."""
 
 

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
-"""Codes of :attr:`ImageData.split`."""
+"""Codes of :attr:`Description.split`."""
+SPLIT_NAMES = ("train", "validation", "test")
+"""In the order of their codes."""
 
 UNUSED, FIT, EVALUATE = -1, 0, 1
-"""Codes of :attr:`ImageData.probe_split`."""
+"""Codes of :attr:`Description.probe_split`."""
 
 
 class Images(Protocol):
@@ -36,12 +38,11 @@ class Card:
 
 
 @dataclass(frozen=True)
-class ImageData:
-    """A data set in memory, or ready to be read.
+class Description:
+    """What is known of images without looking at them.
 
     Attributes:
-        name: name of the loader; title: what tables call it (says so if it is a subset, a copy or a likeness).
-        images: uint8 [N, C, H, W].
+        title: what tables call the data set (says so if it is a subset, a copy or a likeness).
         label: int64 [N], the class that is trained, one of ``label_names``.
         hard: int64 [N], the attribute that a network with simplicity bias neglects (one of ``hard_names``).
         easy: int64 [N], the attribute it learns first (one of ``easy_names``); None where the data set has none.
@@ -53,14 +54,9 @@ class ImageData:
         environment: int64 [N], one of ``environment_names``.
         mean, std: float [C], of the normalisation (in units of [0, 1] pixels).
         flip: whether a mirrored image is still a valid one (no for digits).
-        card: meaning, citation, licence.
-        fingerprint: hash of the content and the options that made it.
-        skipped: files that could not be decoded and were left out.
     """
 
-    name: str
     title: str
-    images: Images
     label: NDArray[np.int64]
     hard: NDArray[np.int64]
     easy: NDArray[np.int64] | None
@@ -76,6 +72,26 @@ class ImageData:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     flip: bool
+
+
+ARRAYS = ("label", "hard", "easy", "group", "split", "probe_split", "environment")
+"""Attributes of a :class:`Description` with an entry for each image."""
+
+
+@dataclass(frozen=True)
+class ImageData(Description):
+    """A data set in memory, or ready to be read.
+
+    Attributes:
+        name: name of the loader.
+        images: uint8 [N, C, H, W].
+        card: meaning, citation, licence.
+        fingerprint: hash of the content and the options that made it.
+        skipped: files that could not be decoded and were left out.
+    """
+
+    name: str
+    images: Images
     card: Card
     fingerprint: str
     skipped: tuple[str, ...] = ()

@@ -16,14 +16,12 @@ from realdata.datasets.base import TEST, TRAIN, VALIDATION, Card
 from realdata.datasets.folders import counted, first_folder
 from realdata.datasets.sources import FileSource
 from realdata.datasets.specification import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     Contents,
     DataProblem,
     DataSetSpec,
     codes,
 )
-from realdata.datasets.tables import Table, image_base, present, probe_split_of, read_table, require_splits
+from realdata.datasets.tables import Table, image_base, label_and_attribute, present, read_table, require_splits
 from realdata.datasets.transforms import AUTO, RESIZE_THEN_CROP, SQUARE_THEN_RESIZE, TRANSFORMS, Presets, canonical
 
 PUBLISHED = 202_599
@@ -87,25 +85,10 @@ def inspect(root: Path, options: Options) -> Contents:
     names = tuple(name for name, found in zip(rows.names, there, strict=True) if found)
     label, attribute, split = rows.label[there], rows.attribute[there], rows.split[there]
     require_splits(split, rows.path)
-    label_names, attribute_names = _spoken(options.label), _spoken(options.attribute)
     return Contents(
         title="CelebA" if len(names) == PUBLISHED else f"CelebA subset ({len(names):,} images)",
         source=FileSource(base, names, stamps[there], PRESETS, options.transform),
-        label=label,
-        hard=label,
-        easy=attribute,
-        group=2 * label + attribute,
-        split=split,
-        probe_split=probe_split_of(split),
-        environment=np.zeros(len(names), np.int64),
-        label_names=label_names,
-        hard_names=label_names,
-        easy_names=attribute_names,
-        group_names=tuple(f"{one} {other}" for one in label_names for other in attribute_names),
-        environment_names=("all",),
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-        flip=True,
+        **label_and_attribute(label, attribute, split, _spoken(options.label), _spoken(options.attribute), " "),
         found=(
             ("table", f"{rows.path}: {counted(len(rows.names), 'row')}"),
             ("images", f"{len(names):,} in {base}, of {PUBLISHED:,} in CelebA"),

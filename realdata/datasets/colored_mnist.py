@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.problem import require_choice, require_whole
 from realdata.datasets.base import Card, Images
 from realdata.datasets.cache import digest
-from realdata.datasets.domains import HOLDOUT_HELP, SEED_HELP, require_share, target_splits
+from realdata.datasets.domains import HOLDOUT_HELP, SEED_HELP, TargetOptions, dealt, target_splits
 from realdata.datasets.labelled import MNIST_TREE, idx_partitions
 from realdata.datasets.sources import FileSource, GreySource, Opened, Reader, Rows, Source, rows_of
 from realdata.datasets.specification import Contents, DataSetSpec
@@ -35,17 +34,10 @@ OPTIONS_HELP = {
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(TargetOptions):
     """Target environment and split, see ``OPTIONS_HELP``."""
 
-    target: str
-    holdout: float = 0.2
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        require_choice("target", self.target, ENVIRONMENTS)
-        require_share("holdout", self.holdout)
-        require_whole("seed", self.seed, 0)
+    ENVIRONMENTS = ENVIRONMENTS
 
 
 @dataclass(frozen=True)
@@ -91,9 +83,7 @@ def inspect(root: Path, options: Options) -> Contents:
     """The three environments, from MNIST's files."""
     images, digit, _, folder = idx_partitions(root, fashion=False)
     generator = np.random.default_rng([options.seed, 0xC0])
-    order = generator.permutation(len(digit))
-    environment = np.empty(len(digit), np.int64)
-    environment[order] = np.arange(len(digit)) % len(ENVIRONMENTS)
+    environment = dealt(generator, len(digit), len(ENVIRONMENTS))
     shape = (digit < 5).astype(np.int64)
     label = shape ^ (generator.random(len(digit)) < LABEL_NOISE)
     colour = label ^ (generator.random(len(digit)) < np.array(COLOUR_NOISE)[environment])

@@ -32,10 +32,7 @@ class Options(DomainOptions):
 
     duplicates: str | None = AUTO
 
-    @staticmethod
-    def environments() -> tuple[str, ...]:
-        """Names that ``target`` may have."""
-        return FOLDERS.environments
+    ENVIRONMENTS = FOLDERS.environments
 
 
 SPEC = DataSetSpec(

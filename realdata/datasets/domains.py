@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,13 @@ def target_splits(
         else:
             split[held] = VALIDATION
     return split, probe_split
+
+
+def dealt(generator: np.random.Generator, images: int, environments: int) -> NDArray[np.int64]:
+    """Environment of each image [N] when all are shuffled and environment i takes every ``environments``-th from i."""
+    environment = np.empty(images, np.int64)
+    environment[generator.permutation(images)] = np.arange(images) % environments
+    return environment
 
 
 @dataclass(frozen=True)
@@ -234,24 +241,29 @@ def options_help(environments: Sequence[str]) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class DomainOptions:
-    """Target environment, split and transform, see :func:`options_help`; subclasses know the environments."""
+class TargetOptions:
+    """Target environment and split; subclasses name the environments."""
 
+    ENVIRONMENTS: ClassVar[tuple[str, ...]]
     target: str
     holdout: float = 0.2
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_choice("target", self.target, self.ENVIRONMENTS)
+        require_share("holdout", self.holdout)
+        require_whole("seed", self.seed, 0)
+
+
+@dataclass(frozen=True)
+class DomainOptions(TargetOptions):
+    """Target environment, split and transform, see :func:`options_help`."""
+
     transform: str = AUTO
 
     def __post_init__(self) -> None:
-        require_choice("target", self.target, self.environments())
-        require_share("holdout", self.holdout)
-        require_whole("seed", self.seed, 0)
+        super().__post_init__()
         object.__setattr__(self, "transform", canonical(self.transform))
-
-    @staticmethod
-    def environments() -> tuple[str, ...]:
-        """Names that ``target`` may have."""
-        raise NotImplementedError
 
 
 def domain_spec(folders: Folders, options: type[DomainOptions], card: Card, source_of_files: str) -> DataSetSpec:

@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.problem import require_choice, require_whole
 from realdata.datasets.base import Card
 from realdata.datasets.cache import cached_array, digest
-from realdata.datasets.domains import HOLDOUT_HELP, SEED_HELP, require_share, target_splits
+from realdata.datasets.domains import HOLDOUT_HELP, SEED_HELP, TargetOptions, dealt, target_splits
 from realdata.datasets.labelled import DIGITS, MNIST_TREE, idx_partitions
 from realdata.datasets.sources import FileSource, GreySource, Opened, Reader
 from realdata.datasets.specification import Contents, DataSetSpec
@@ -31,17 +30,10 @@ OPTIONS_HELP = {
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(TargetOptions):
     """Target environment and split, see ``OPTIONS_HELP``."""
 
-    target: str
-    holdout: float = 0.2
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        require_choice("target", self.target, ENVIRONMENTS)
-        require_share("holdout", self.holdout)
-        require_whole("seed", self.seed, 0)
+    ENVIRONMENTS = ENVIRONMENTS
 
 
 @dataclass(frozen=True)
@@ -75,9 +67,7 @@ class Rotated:
 def inspect(root: Path, options: Options) -> Contents:
     """The six environments, from MNIST's files."""
     images, digit, _, folder = idx_partitions(root, fashion=False)
-    order = np.random.default_rng([options.seed, 0x40]).permutation(len(digit))
-    environment = np.empty(len(digit), np.int64)
-    environment[order] = np.arange(len(digit)) % len(ENVIRONMENTS)
+    environment = dealt(np.random.default_rng([options.seed, 0x40]), len(digit), len(ENVIRONMENTS))
     split, probe_split = target_splits(environment, ENVIRONMENTS, options.target, options.holdout, options.seed)
     return Contents(
         title="RotatedMNIST" if len(digit) == 70_000 else f"RotatedMNIST (subset: {len(digit):,} images)",

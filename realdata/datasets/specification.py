@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realdata.configuration import Scalar
-from realdata.datasets.base import Card, ImageData
+from realdata.datasets.base import ARRAYS, Card, Description, ImageData
 from realdata.datasets.cache import digest
 from realdata.datasets.sources import Reader, SelectedImages, Source
 
@@ -35,36 +35,20 @@ class DataProblem(ValueError):
 
 
 @dataclass(frozen=True)
-class Contents:
-    """A data set before its images are decoded; arrays as in :class:`ImageData`.
+class Contents(Description):
+    """A data set before its images are decoded.
 
     Attributes:
+        source: of the images.
         found: (what, how much) for ``check``: the files that were used.
         remarks: what a user should know and did not ask for (folders that were not used, images left out).
     """
 
-    title: str
     source: Source
-    label: NDArray[np.int64]
-    hard: NDArray[np.int64]
-    easy: NDArray[np.int64] | None
-    group: NDArray[np.int64]
-    split: NDArray[np.int8]
-    probe_split: NDArray[np.int8]
-    environment: NDArray[np.int64]
-    label_names: tuple[str, ...]
-    hard_names: tuple[str, ...]
-    easy_names: tuple[str, ...]
-    group_names: tuple[str, ...]
-    environment_names: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    flip: bool
     found: tuple[tuple[str, str], ...] = ()
     remarks: tuple[str, ...] = ()
 
 
-ARRAYS = ("label", "hard", "easy", "group", "split", "probe_split", "environment")
 NAMES = ("label_names", "hard_names", "easy_names", "group_names", "environment_names")
 
 
@@ -125,20 +109,16 @@ class DataSetSpec:
             warnings.warn(f"{self.name}: {len(skipped):,} broken images left out: {listed(skipped)}", stacklevel=3)
             images = SelectedImages(images, kept)
             arrays = {name: None if array is None else array[kept] for name, array in arrays.items()}
-        described = {name: getattr(contents, name) for name in NAMES}
+        described = {entry.name: getattr(contents, entry.name) for entry in dataclasses.fields(Description)}
+        names = [described[name] for name in NAMES]
         present = [array for array in arrays.values() if array is not None]
         return ImageData(
             name=self.name,
-            title=contents.title,
             images=images,
-            mean=contents.mean,
-            std=contents.std,
-            flip=contents.flip,
             card=self.card,
-            fingerprint=digest(self.name, opened.digest, *present, *described.values(), contents.mean, contents.std),
+            fingerprint=digest(self.name, opened.digest, *present, *names, contents.mean, contents.std),
             skipped=skipped,
-            **arrays,
-            **described,
+            **{**described, **arrays},
         )
 
 

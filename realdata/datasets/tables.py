@@ -8,15 +8,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from realdata.datasets.base import EVALUATE, FIT, TEST, UNUSED, VALIDATION
+from realdata.datasets.base import EVALUATE, FIT, SPLIT_NAMES, TEST, UNUSED, VALIDATION
 from realdata.datasets.folders import MISSING, counted, stamps_of
-from realdata.datasets.specification import DataProblem, listed
-
-SPLIT_NAMES = ("train", "validation", "test")
+from realdata.datasets.specification import IMAGENET_MEAN, IMAGENET_STD, DataProblem, listed
 
 
 @dataclass(frozen=True)
@@ -116,6 +115,35 @@ def present(base: Path, names: Sequence[str]) -> tuple[NDArray[np.int64], NDArra
 def probe_split_of(split: NDArray[np.int8]) -> NDArray[np.int8]:
     """Probes are fitted on validation and measured on test."""
     return np.select([split == VALIDATION, split == TEST], [FIT, EVALUATE], UNUSED).astype(np.int8)
+
+
+def label_and_attribute(
+    label: NDArray[np.int64],
+    attribute: NDArray[np.int64],
+    split: NDArray[np.int8],
+    label_names: tuple[str, str],
+    attribute_names: tuple[str, str],
+    join: str,
+) -> dict[str, Any]:
+    """Fields of a :class:`~realdata.datasets.specification.Contents` of photographs in the splits of a table, with one
+    environment; hard is the label, easy the attribute, group 2 label + attribute (named by ``join`` between both)."""
+    return {
+        "label": label,
+        "hard": label,
+        "easy": attribute,
+        "group": 2 * label + attribute,
+        "split": split,
+        "probe_split": probe_split_of(split),
+        "environment": np.zeros(len(label), np.int64),
+        "label_names": label_names,
+        "hard_names": label_names,
+        "easy_names": attribute_names,
+        "group_names": tuple(f"{one}{join}{other}" for one in label_names for other in attribute_names),
+        "environment_names": ("all",),
+        "mean": IMAGENET_MEAN,
+        "std": IMAGENET_STD,
+        "flip": True,
+    }
 
 
 def require_splits(split: NDArray[np.int8], path: Path) -> None:

@@ -24,10 +24,7 @@ FOLDERS = Folders(
 class Options(DomainOptions):
     """Target environment, split and transform."""
 
-    @staticmethod
-    def environments() -> tuple[str, ...]:
-        """Names that ``target`` may have."""
-        return FOLDERS.environments
+    ENVIRONMENTS = FOLDERS.environments
 
 
 SPEC = domain_spec(

@@ -14,14 +14,12 @@ from realdata.datasets.base import TEST, TRAIN, VALIDATION, Card
 from realdata.datasets.folders import counted, first_folder
 from realdata.datasets.sources import FileSource
 from realdata.datasets.specification import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     Contents,
     DataProblem,
     DataSetSpec,
     listed,
 )
-from realdata.datasets.tables import image_base, present, probe_split_of, read_table, require_splits
+from realdata.datasets.tables import image_base, label_and_attribute, present, read_table, require_splits
 from realdata.datasets.transforms import AUTO, RESIZE_THEN_CROP, TRANSFORMS, Presets, canonical
 
 BIRDS, PLACES = ("landbird", "waterbird"), ("land", "water")
@@ -78,26 +76,12 @@ def inspect(root: Path, options: Options) -> Contents:
             "copy them there, or delete their rows to go without them",
         )
     require_splits(split, table.path)
-    group = 2 * label + place
-    counts = {code: tuple(np.bincount(group[split == code], minlength=4).tolist()) for code in PUBLISHED}
+    described = label_and_attribute(label, place, split, BIRDS, PLACES, " on ")
+    counts = {code: tuple(np.bincount(described["group"][split == code], minlength=4).tolist()) for code in PUBLISHED}
     return Contents(
         title="Waterbirds" if counts == PUBLISHED else "Waterbirds-like (not the published set)",
         source=FileSource(base, tuple(names), stamps, PRESETS, options.transform),
-        label=label,
-        hard=label,
-        easy=place,
-        group=group,
-        split=split,
-        probe_split=probe_split_of(split),
-        environment=np.zeros(len(label), np.int64),
-        label_names=BIRDS,
-        hard_names=BIRDS,
-        easy_names=PLACES,
-        group_names=tuple(f"{bird} on {place}" for bird in BIRDS for place in PLACES),
-        environment_names=("all",),
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-        flip=True,
+        **described,
         found=(("table", f"{table.path}: {counted(len(names), 'row')}"), ("images", f"{len(names):,} in {base}")),
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from realdata.configuration import METHODS, RunConfiguration
+from realdata.configuration import METHODS, SAM_OPTIONS, RunConfiguration
 from realdata.datasets.base import EVALUATE, FIT, TEST, TRAIN, UNUSED, VALIDATION, Card, ImageData
 from realdata.evaluate import evaluate
 from realdata.phantom import PHANTOMS, Phantom, batch_logits, phantom_logits
@@ -20,7 +20,6 @@ torch = pytest.importorskip("torch")
 
 from realdata import models  # noqa: E402
 from realdata.extraction import batches_of, extract  # noqa: E402
-from realdata.optimization import SAM_OPTIONS  # noqa: E402
 
 CONFIGURATION = RunConfiguration("made_up", model="mlp", model_options={"width": 12}, batch_size=32)
 QUICK = PROTOCOLS["fast"].replace(draws=50, train_examples=100)
