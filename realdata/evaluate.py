@@ -12,9 +12,9 @@ Splits and metrics:
                 ``loss`` (nats), ``accuracy``, ``mean_group_accuracy``, ``worst_group_accuracy``, ``adjusted_accuracy``,
                 ``group_accuracy``, ``most_predicted_share`` (of the class that is predicted most often: 1 where a
                 network has collapsed). ``train`` is a fixed random part, of ``Protocol.train_examples`` images.
-``train``       ``training_loss``, that of the checkpoint; ``easy_association``, Cramer's V of label and easy attribute in
-                the whole training set (1: redundant, one determines the other); and the example weights (:mod:`realdata.weights`) at the real
-                and phantom parameters, see :mod:`realdata.weight_rows`.
+``train``       ``training_loss``, that of the checkpoint; ``easy_association``, Cramer's V of label and easy attribute
+                in the whole training set (1: redundant, one determines the other); and the example weights
+                (:mod:`realdata.weights`) at the real and phantom parameters, see :mod:`realdata.weight_rows`.
 """
 
 from __future__ import annotations
