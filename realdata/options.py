@@ -10,7 +10,7 @@ import argparse
 import dataclasses
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from realdata import model_options
@@ -61,14 +61,18 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def add_configuration_flags(parser: argparse.ArgumentParser, *, many: bool) -> None:
+def add_configuration_flags(parser: argparse.ArgumentParser, *, many: bool, without: Collection[str] = ()) -> None:
     """One flag per field of :class:`RunConfiguration` but its data set and options; unset ones stay None.
 
     Args:
         many: whether a flag takes several values separated by commas (the axes of a sweep).
+        without: fields that get no flag, but None.
     """
+    parser.set_defaults(**dict.fromkeys(without))
     group = parser.add_argument_group("training" + (" (several values separated by commas are an axis)" * many))
     for name, text in HELP.items():
+        if name in without:
+            continue
         default = DEFAULTS[name]
         shown = "" if default is None or "default" in text else f" (default {_written(default)})"
         convert = values_of(name) if many and name != "levels" else value_of(name)

@@ -143,14 +143,14 @@ def _multiply(settings: dict[str, Any]) -> list[RunConfiguration]:
                 one: dict[str, Any] = dict(zip(axes, values, strict=True))
                 one |= {"method": method, "rho": rho, "effect": effect, "data_options": {}, "model_options": {}}
                 for (kind, key), value in zip(options, chosen, strict=True):
-                    option = _option_for(one["data"], key, axes["data"]) if kind == "data_options" else key
+                    option = option_for(one["data"], key, axes["data"]) if kind == "data_options" else key
                     if option is not None:
                         one[kind][option] = value
                 made.append(complete(one))
     return made
 
 
-def _option_for(data: str, key: str, all_data: Sequence[str]) -> str | None:
+def option_for(data: str, key: str, all_data: Sequence[str]) -> str | None:
     """Name of an option for one data set of several: ``KEY`` goes to all that have it, ``DATA.KEY`` to one."""
     scope, dot, name = key.rpartition(".")
     if dot and scope not in all_data:

@@ -167,6 +167,11 @@ class Values:
         return sum(losses) / len(losses) if losses else None
 
 
+def losses_match(first: float, second: float, factor: float) -> bool:
+    """Whether two training losses (> 0) differ by at most a factor, so that what was measured there can be compared."""
+    return max(first, second) <= factor * min(first, second)
+
+
 def plain_key(key: Key) -> Key:
     """The cell of SGD that a cell is compared with."""
     return ("sgd", "full", 0.0), key[1], key[2]

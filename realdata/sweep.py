@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     todo = say_what_is_to_do(jobs, executor, measure=not options.no_estimate)
     if options.dry_run:
         return
-    _record_plan(out, plan.configurations)
+    record_plan(out, plan.configurations)
     outcomes = work(todo, executor)
     from realdata.results import write_results
 
@@ -108,7 +108,7 @@ def jobs_of(plan: Plan, out: Path, device: str) -> list[Job]:
     ]  # fmt: skip
 
 
-def _record_plan(out: Path, configurations: Sequence[RunConfiguration]) -> None:
+def record_plan(out: Path, configurations: Sequence[RunConfiguration]) -> None:
     """Remember what was planned, so that a table can tell what is missing from what was never asked for."""
     path = out / "plan.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -13,6 +13,7 @@ from realdata.summary import (
     Measure,
     Panel,
     Values,
+    losses_match,
     plain_key,
     rule_name,
     values_of,
@@ -118,7 +119,7 @@ def _remarks(cell: Cell, values: Values, key: Key, *, signed: bool) -> list[str]
         return remarks
     if not signed and loss < OVERSHOOT * level:
         remarks.append(f"measured far below this level ({EVALUATE_MORE})")
-    if signed and plain is not None and max(loss, plain) > MISMATCH * min(loss, plain):
+    if signed and plain is not None and not losses_match(loss, plain, MISMATCH):
         remarks.append(f"the training losses of the two differ by more than a factor of {MISMATCH:g} ({EVALUATE_MORE})")
     return remarks
 
