@@ -1,0 +1,32 @@
+"""Predictions R1 to R7 of the theory for real data: what each says, what is measured, how it is decided.
+
+    from realdata.predictions import PREDICTIONS
+
+Each prediction is a module with a constant ``PREDICTION``; ``python -m realdata predict`` trains and judges.
+"""
+
+from __future__ import annotations
+
+from realdata.predictions import (
+    r1_probing,
+    r2_weights,
+    r3_responses,
+    r4_contraction,
+    r5_radius,
+    r6_effects,
+    r7_filter,
+)
+from realdata.predictions.base import FAILS, HOLDS, UNDECIDED, Evidence, Finding, Interval, Prediction, combined
+from realdata.predictions.data import PredictionData, prediction_data
+from realdata.predictions.runs import Design, base_settings, trainings
+
+PREDICTIONS = {
+    module.PREDICTION.name: module.PREDICTION
+    for module in (r1_probing, r2_weights, r3_responses, r4_contraction, r5_radius, r6_effects, r7_filter)
+}
+"""By name, in order."""
+
+__all__ = [
+    "FAILS", "HOLDS", "PREDICTIONS", "UNDECIDED", "Design", "Evidence", "Finding", "Interval", "Prediction",
+    "PredictionData", "base_settings", "combined", "prediction_data", "trainings",
+]  # fmt: skip

@@ -1,0 +1,199 @@
+"""The results of one base setting, as the predictions ask for them: per update rule, seed, level and checkpoint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from realdata.configuration import RunConfiguration
+from realdata.jobs import WAITING
+from realdata.predictions.base import MATCH
+from realdata.predictions.runs import SGD, Design, trainings, with_rule
+from realdata.results import setting_of_values
+from realdata.summary import Measure, Panel, Rule, Values, losses_match, panels, values_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from realdata.predictions.filter_evidence import FilterEvidence
+
+SEPARATOR = "\x1f"
+"""Between split, metric, attribute and group in the name of a number."""
+
+
+@dataclass(frozen=True)
+class At:
+    """A checkpoint of a run with its numbers; ``value`` looks one up."""
+
+    level: float | None
+    training_loss: float
+    step: int
+    numbers: Mapping[str, float]
+
+    def value(self, metric: str, attribute: str = "", split: str = "train", group: str = "") -> float | None:
+        """A number; None where it was not measured or has no value."""
+        return self.numbers.get(SEPARATOR.join((split, metric, attribute, group)))
+
+    def groups(self, metric: str, split: str, attribute: str = "") -> dict[str, float]:
+        """The numbers of each group."""
+        start = SEPARATOR.join((split, metric, attribute, ""))
+        found = {key.removeprefix(start): value for key, value in self.numbers.items() if key.startswith(start)}
+        return {group: value for group, value in found.items() if group}
+
+
+@dataclass(frozen=True)
+class PredictionData:
+    """All runs of one base setting.
+
+    Attributes:
+        base: SGD with seed 0. design: what was trained beside it.
+        title: of the data. setting: name of the base setting, as in ``results.parquet``.
+        panel: its runs. tuned: those of other pairs of learning rate and weight decay.
+        runs: by hash, what ``results.json`` says; planned ones that are not there are "waiting".
+        filter: what R7 measured; None where it was not, for ``filter_reason``.
+    """
+
+    base: RunConfiguration
+    design: Design
+    title: str
+    setting: str
+    panel: Panel
+    tuned: Mapping[tuple[float, float], Panel]
+    runs: Mapping[str, Mapping[str, Any]]
+    filter: FilterEvidence | None = None
+    filter_reason: str = "not measured"
+    _checkpoints: Mapping[str, Sequence[At]] = field(default_factory=dict, repr=False)
+    _cache: dict[tuple[str, str, str, str], Values] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def target(self) -> str:
+        """Target environment; empty where the data set has none."""
+        return str(self.base.data_options.get("target") or "")
+
+    @property
+    def name(self) -> str:
+        """Title of the data, and the target where there is one."""
+        return f"{self.title}, target {self.target}" if self.target else self.title
+
+    @property
+    def has_easy(self) -> bool:
+        """Whether an easy attribute was measured at any checkpoint."""
+        return any("easy" in key.split(SEPARATOR) for found in self._checkpoints.values() for key in found[0].numbers)
+
+    def checkpoints(self, rule: Rule, seed: int) -> Sequence[At]:
+        """Checkpoints of a run, each weight of the network once: a steep loss passes several levels at one step."""
+        found = self._checkpoints.get(with_rule(self.base, rule, seed).hash, ())
+        return list({at.step: at for at in found}.values())
+
+    def final(self, rule: Rule, seed: int) -> At | None:
+        """The end of a run; None where it has none."""
+        found = self._checkpoints.get(with_rule(self.base, rule, seed).hash, ())
+        return next((at for at in found if at.level is None), None)
+
+    def status(self, rule: Rule, seed: int) -> tuple[str, str]:
+        """Status and reason of a run."""
+        run = self.runs.get(with_rule(self.base, rule, seed).hash, {"status": "waiting", "reason": "not run yet"})
+        return str(run["status"]), str(run.get("reason") or "")
+
+    def values(
+        self, metric: str, attribute: str = "", split: str = "probe", pair: tuple[float, float] | None = None
+    ) -> Values:  # fmt: skip
+        """A measure by update rule, level and seed, of the base setting or of another pair."""
+        panel = self.panel if pair is None or pair == (self.base.lr, self.base.weight_decay) else self.tuned[pair]
+        key = (panel.setting, metric, attribute, split)
+        if key not in self._cache:
+            self._cache[key] = values_of(panel, Measure(metric, attribute, split, ""))
+        return self._cache[key]
+
+    def at(self, values: Values, rule: Rule, level: float | None) -> dict[int, float]:
+        """Numbers by seed of a cell, of the planned seeds."""
+        found = values.found.get((rule, self.target, level), {})
+        return {seed: found[seed] for seed in sorted(found) if seed < self.design.seeds}
+
+    def difference(self, values: Values, rule: Rule, level: float | None, to: Rule = SGD) -> dict[int, float]:
+        """Paired differences by seed."""
+        mine, other = self.at(values, rule, level), self.at(values, to, level)
+        return {seed: mine[seed] - other[seed] for seed in mine if seed in other}
+
+    def matched_levels(self, values: Values, rules: Collection[Rule]) -> list[float]:
+        """Levels at which the mean training losses of all rules match, over the seeds that all have there."""
+        return [level for level in self.panel.levels if level is not None and self._match(values, rules, level)]
+
+    def _match(self, values: Values, rules: Collection[Rule], level: float) -> bool:
+        losses = [values.loss.get((rule, self.target, level), {}) for rule in rules]
+        shared = set.intersection(*(set(each) for each in losses)) & set(range(self.design.seeds))
+        if not shared:
+            return False
+        means = [math.fsum(each[seed] for seed in shared) / len(shared) for each in losses]
+        return losses_match(min(means), max(means), MATCH)
+
+    def difference_at_levels(self, values: Values, rule: Rule, levels: Iterable[float]) -> dict[int, float]:
+        """Per seed the mean over levels of the difference to SGD, over the levels that the seed's runs both have."""
+        found: dict[int, list[float]] = {}
+        for level in levels:
+            for seed, number in self.difference(values, rule, level).items():
+                found.setdefault(seed, []).append(number)
+        return {seed: math.fsum(numbers) / len(numbers) for seed, numbers in sorted(found.items())}
+
+    def why_no_level(self, values: Values, rules: Collection[Rule]) -> str:
+        """Why no level is matched: the mean losses at each."""
+        words = []
+        for level in self.panel.levels:
+            losses = [values.mean_loss((rule, self.target, level)) for rule in rules]
+            if level is not None and all(loss is not None for loss in losses):
+                words.append(f"{level:g}: " + " against ".join(f"{loss:.3g}" for loss in losses))
+        if not words:
+            return "no training-loss level that all methods reached"
+        return f"no level at which the training losses lie within {MATCH - 1:.0%} of each other ({'; '.join(words)})"
+
+
+def prediction_data(
+    base: RunConfiguration,
+    design: Design,
+    rows: pd.DataFrame,
+    runs: Mapping[str, Mapping[str, Any]],
+    filter_evidence: FilterEvidence | None = None,
+    filter_reason: str = "not measured",
+) -> PredictionData:
+    """Gather the runs of one base setting.
+
+    Args:
+        rows: as :func:`realdata.results.read_results` gives them. runs: per hash what ``results.json`` says; planned
+            runs that are missing there count as not run yet.
+    """
+    planned = trainings(base, design)
+    mine = {each.hash: runs.get(each.hash, _waiting(each)) for each in planned}
+    own = rows[rows["run"].isin(list(mine))]
+    by_setting = {panel.setting: panel for panel in panels(own, mine)}
+    setting = setting_of_values(base.as_dict())
+    tuned = {
+        (panel.configuration["lr"], panel.configuration["weight_decay"]): panel
+        for name, panel in by_setting.items()
+        if name != setting
+    }
+    titles = [str(run["title"]) for run in mine.values() if run.get("title")]
+    return PredictionData(
+        base, design, titles[0] if titles else base.data, setting, by_setting[setting], tuned, mine, filter_evidence,
+        filter_reason, _by_run(own),
+    )  # fmt: skip
+
+
+def _waiting(configuration: RunConfiguration) -> dict[str, Any]:
+    return {"configuration": configuration.as_dict(), "status": WAITING, "reason": "not run yet"}
+
+
+def _by_run(rows: pd.DataFrame) -> dict[str, list[At]]:
+    """Checkpoints of each run in the order of their steps."""
+    found: dict[str, dict[str, At]] = {}
+    numbers: dict[tuple[str, str], dict[str, float]] = {}
+    columns = ("run", "checkpoint", "level", "training_loss", "step", "split", "metric", "attribute", "group", "value")
+    for run, name, level, loss, step, *words, value in zip(*(rows[column] for column in columns), strict=True):
+        if (run, name) not in numbers:
+            numbers[run, name] = {}
+            where = None if math.isnan(level) else float(level)
+            found.setdefault(run, {})[name] = At(where, float(loss), int(step), numbers[run, name])
+        if math.isfinite(value):
+            numbers[run, name][SEPARATOR.join(words)] = float(value)
+    return {run: sorted(each.values(), key=lambda at: at.step) for run, each in found.items()}

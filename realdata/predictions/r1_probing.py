@@ -1,0 +1,150 @@
+"""R1: SAM lowers the hard attribute's probing error and does not raise the easy one's by much."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from realdata.predictions.base import (
+    FAILS,
+    HOLDS,
+    UNDECIDED,
+    Evidence,
+    Finding,
+    Interval,
+    PartSpec,
+    Prediction,
+    interval_of,
+    too_few,
+    untestable,
+)
+from realdata.predictions.data import PredictionData
+from realdata.predictions.runs import SGD, tuning_pairs
+from realdata.summary import Rule
+
+LEAST_SEEDS = 5
+EASY_ALLOWANCE = 0.02
+"""How much the easy attribute's error may rise."""
+
+ERROR = "mean_group_probing_error"
+
+Pair = tuple[float, float]
+"""Learning rate and weight decay."""
+
+Numbers = dict[int, float]
+
+
+def judge(data: PredictionData) -> Evidence:
+    """The three comparisons."""
+    findings: dict[str, Finding] = {}
+    plot: dict[str, dict[str, Interval]] = {}
+    hard, easy = data.values(ERROR, "hard"), data.values(ERROR, "easy")
+    levels = data.matched_levels(hard, (SGD, data.design.sam))
+    if levels:
+        where = f"at the matched losses {', '.join(f'{level:g}' for level in levels)}"
+        both = [data.difference_at_levels(values, data.design.sam, levels) for values in (hard, easy)]
+        findings["a"] = _decided(both, where, plot, "a")
+    else:
+        findings["a"] = untestable(data.why_no_level(hard, (SGD, data.design.sam)))
+    both = [data.difference(values, data.design.sam, None) for values in (hard, easy)]
+    findings["b"] = _decided(both, "at the end", plot, "b")
+    findings["c"] = _tuned(data, plot)
+    return Evidence(findings, plot)
+
+
+def _decided(both: Sequence[Numbers], where: str, plot: dict[str, dict[str, Interval]], name: str) -> Finding:
+    """Differences by seed, of the hard and the easy attribute, to a finding; what is drawn is added to ``plot``."""
+    hard, easy = both
+    if not hard:
+        return untestable(f"no seed has the hard probing error of both SGD and SAM {where}")
+    found = interval_of(hard)
+    plot[name] = {"hard": found}
+    other = None
+    if easy:
+        other = plot[name]["easy"] = interval_of(easy)
+    few = too_few(found, LEAST_SEEDS)
+    if few is not None:
+        return few
+    reason = f"{where}: hard {found.text}, " + (f"easy {other.text}" if other else "no easy attribute")
+    if found.lies_above(0.0) or (other and other.lies_above(EASY_ALLOWANCE)):
+        return Finding(FAILS, reason, found)
+    if found.lies_below(0.0) and (other is None or other.lies_within(-math.inf, EASY_ALLOWANCE)):
+        return Finding(HOLDS, reason, found)
+    return Finding(UNDECIDED, reason, found)
+
+
+def _tuned(data: PredictionData, plot: dict[str, dict[str, Interval]]) -> Finding:
+    pairs = _complete_pairs(data)
+    if len(pairs) < 2:
+        return untestable("fewer than two pairs of learning rate and weight decay were trained for both SGD and SAM")
+    best = {rule: _best(data, rule, pairs) for rule in (SGD, data.design.sam)}
+    numbers = []
+    for attribute in ("hard", "easy"):
+        plain, sam = (_at_end(data, rule, ERROR, attribute, "probe", pair) for rule, pair in best.items())
+        numbers.append({seed: sam[seed] - plain[seed] for seed in sam if seed in plain})
+    chosen = ", ".join(
+        f"{'SGD' if rule == SGD else 'SAM'} at learning rate {rate:g} and weight decay {decay:g}"
+        for rule, (rate, decay) in best.items()
+    )
+    return _decided(numbers, f"at the end, {chosen}", plot, "c")
+
+
+def _complete_pairs(data: PredictionData) -> list[Pair]:
+    """Pairs with which both methods were trained to the end with every seed of the scan."""
+    seeds = set(range(min(data.design.scan_seeds, data.design.seeds)))
+    return [
+        pair
+        for pair in tuning_pairs(data.base)
+        if all(
+            seeds <= set(_at_end(data, rule, "accuracy", "", "validation", pair)) for rule in (SGD, data.design.sam)
+        )
+    ]  # fmt: skip
+
+
+def _best(data: PredictionData, rule: Rule, pairs: list[Pair]) -> Pair:
+    """The pair of the highest mean validation accuracy over the seeds that all pairs have; ties: lowest loss."""
+    accuracy = {pair: _at_end(data, rule, "accuracy", "", "validation", pair) for pair in pairs}
+    loss = {pair: _at_end(data, rule, "loss", "", "validation", pair) for pair in pairs}
+    shared = set.intersection(*(set(found) for found in accuracy.values()))
+
+    def merit(pair: Pair) -> tuple[float, float]:
+        losses = [loss[pair].get(seed, math.inf) for seed in shared]
+        return round(math.fsum(accuracy[pair][seed] for seed in shared) / len(shared), 12), -math.fsum(losses)
+
+    return max(pairs, key=merit)
+
+
+def _at_end(data: PredictionData, rule: Rule, metric: str, attribute: str, split: str, pair: Pair) -> Numbers:
+    if pair != (data.base.lr, data.base.weight_decay) and pair not in data.tuned:
+        return {}
+    return data.at(data.values(metric, attribute, split, pair), rule, None)
+
+
+_RULE = (
+    f"holds if the hard interval lies below 0 and the easy one does not reach above +{EASY_ALLOWANCE:g}; fails if"
+    " the hard "
+    f"one lies above 0 or the easy one above +{EASY_ALLOWANCE:g}"
+)
+_UNIT = "probing error"
+
+PREDICTION = Prediction(
+    name="R1",
+    title="Probing error",
+    statement="SAM's probing error of the hard attribute is below SGD's, that of the easy one is not much above",
+    claim="C7, C12, C22",
+    estimator=(
+        "mean over attribute groups of the probing error, SAM minus SGD at the same seed; t-interval over seeds"
+        f" (at least {LEAST_SEEDS})"
+    ),
+    rule=f"each part {_RULE}; the whole holds if all testable parts do, fails if one fails and none holds",
+    parts=(
+        PartSpec("a", "at matched training loss", f"{_RULE}; mean over the matched levels", _UNIT),
+        PartSpec("b", "at the end of equally long training", _RULE, _UNIT),
+        PartSpec(
+            "c", "each method at its own learning rate and weight decay",
+            f"{_RULE}; pairs chosen by validation accuracy", _UNIT,
+        ),
+    ),
+    needs=("main", "tuning"),
+    judge=judge,
+)  # fmt: skip

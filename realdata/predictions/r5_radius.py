@@ -1,0 +1,225 @@
+"""R5: over the radius the hard attribute's probing error first falls and then rises (features collapse)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from realdata.jobs import DIVERGED
+from realdata.predictions.base import (
+    FAILS,
+    HOLDS,
+    UNDECIDED,
+    Evidence,
+    Finding,
+    Interval,
+    PartSpec,
+    Prediction,
+    interval_of,
+    too_few,
+    untestable,
+)
+from realdata.predictions.data import At, PredictionData
+from realdata.predictions.runs import radius_rule
+from realdata.summary import CONFIDENCE
+
+ERROR = "mean_group_probing_error"
+MARGIN = 0.01
+"""A change of the error below this is none."""
+COLLAPSED_SHARE = 0.99
+"""A network that predicts one class on this share of the training images has collapsed."""
+LEAST_DATA_SETS = 5
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Error of the hard attribute at the end, by radius and seed; runs that count as chance by radius, in words."""
+
+    errors: Mapping[float, Mapping[int, float]]
+    lost: Mapping[float, Sequence[str]]
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds that every radius has."""
+        return sorted(set.intersection(*(set(found) for found in self.errors.values())))
+
+    def means(self) -> dict[float, float]:
+        """Mean error of each radius over the shared seeds."""
+        return {rho: math.fsum(e[s] for s in self.seeds) / len(self.seeds) for rho, e in self.errors.items()}
+
+    @property
+    def best(self) -> float:
+        """Radius of the smallest mean error."""
+        means = self.means()
+        return min(means, key=lambda rho: (means[rho], rho))
+
+
+def scan(data: PredictionData) -> Scan:
+    """The errors over the radius, 0 being SGD."""
+    chance = _chance(data)
+    errors: dict[float, dict[int, float]] = {}
+    lost: dict[float, list[str]] = {}
+    for rho in data.design.all_radii:
+        for seed in range(data.design.seeds):
+            error, fate = _error(data, rho, seed, chance)
+            if error is not None:
+                errors.setdefault(rho, {})[seed] = error
+            if error is not None and fate:
+                lost.setdefault(rho, []).append(f"seed {seed} {fate}")
+    return Scan(errors, lost)
+
+
+def _error(data: PredictionData, rho: float, seed: int, chance: float | None) -> tuple[float | None, str]:
+    rule = radius_rule(rho)
+    if data.status(rule, seed)[0] == DIVERGED:
+        return chance, "diverged"
+    end = data.final(rule, seed)
+    if end is None:
+        return None, ""
+    share = end.value("most_predicted_share")
+    if share is not None and share >= COLLAPSED_SHARE and chance is not None:
+        return chance, "collapsed"
+    return end.value(ERROR, "hard", "probe"), ""
+
+
+def _chance(data: PredictionData) -> float | None:
+    """Error of guessing one of the hard attribute's values; None where no run was measured."""
+    for rho in data.design.all_radii:
+        for seed in range(data.design.seeds):
+            end = data.final(radius_rule(rho), seed)
+            values = hard_values(end, data.has_easy) if end is not None else 0
+            if values:
+                return 1 - 1 / values
+    return None
+
+
+def hard_values(at: At, has_easy: bool) -> int:
+    """How many values the hard attribute has, by the names of the probe's groups: "hard", or "hard, easy"."""
+    groups = at.groups("group_probing_error", "probe", "hard")
+    return len({name.rsplit(", ", 1)[0] if has_easy else name for name in groups})
+
+
+def judge(data: PredictionData) -> Evidence:
+    """Rise and fall of the hard attribute's quality."""
+    found = scan(data)
+    missing = [rho for rho in data.design.all_radii if rho not in found.errors]
+    plot = {
+        "errors": {rho: interval_of(errors) for rho, errors in found.errors.items()}, "lost": found.lost,
+        "main": data.design.rho,
+    }  # fmt: skip
+    if 0.0 in missing or len(found.errors) < 2:
+        return Evidence({"a": untestable("no errors of SGD and SAM at the end"), "b": untestable("the same")}, plot)
+    remarks = [f"rho {rho:g}: {', '.join(words)}, counted as chance" for rho, words in sorted(found.lost.items())]
+    remarks += [f"not trained: rho {', '.join(f'{rho:g}' for rho in missing)}"] if missing else []
+    findings = {"a": _rise(found), "b": _fall(found)}
+    findings = {name: _with(finding, remarks) for name, finding in findings.items()}
+    return Evidence(findings, {**plot, "best": found.best if found.seeds else None})
+
+
+def _with(finding: Finding, remarks: Sequence[str]) -> Finding:
+    reason = "; ".join([finding.reason, *remarks])
+    return Finding(finding.verdict, reason, finding.interval, finding.testable)
+
+
+def _rise(found: Scan) -> Finding:
+    plain = found.errors[0.0]
+    radii = [rho for rho in found.errors if rho > 0]
+    confidence = 1 - (1 - CONFIDENCE) / len(radii)
+    differences: dict[float, Interval] = {}
+    for rho in radii:
+        pairs = {seed: error - plain[seed] for seed, error in found.errors[rho].items() if seed in plain}
+        if pairs:
+            differences[rho] = interval_of(pairs, confidence)
+    enough = {rho: interval for rho, interval in differences.items() if too_few(interval) is None}
+    if not enough:
+        few = [finding for finding in map(too_few, differences.values()) if finding is not None]
+        return few[0] if few else untestable("no radius shares a seed with SGD")
+    words = ", ".join(f"rho {rho:g}: {interval.text}" for rho, interval in sorted(enough.items()))
+    best = min(enough, key=lambda rho: enough[rho].mean)
+    if any(interval.lies_below(0.0) for interval in enough.values()):
+        clear = min((rho for rho in enough if enough[rho].lies_below(0.0)), key=lambda rho: enough[rho].mean)
+        return Finding(HOLDS, f"below SGD at rho {clear:g}; {words}", enough[clear])
+    if all(interval.lies_above(-MARGIN) for interval in enough.values()):
+        return Finding(FAILS, f"at no radius better by {MARGIN:g}; {words}", enough[best])
+    return Finding(UNDECIDED, f"no interval below 0, not all above −{MARGIN:g}; {words}", enough[best])
+
+
+def _fall(found: Scan) -> Finding:
+    largest, seeds = max(found.errors), found.seeds
+    if not seeds:
+        return untestable("no seed was trained at every radius")
+    best = found.best
+    interval = interval_of([found.errors[largest][seed] - found.errors[best][seed] for seed in seeds])
+    few = too_few(interval)
+    if few is not None:
+        return few
+    text = f"error at rho {largest:g} minus that at the best radius, {best:g}: {interval.text}"
+    if interval.lies_above(0.0):
+        return Finding(HOLDS, text, interval)
+    return Finding(FAILS if interval.lies_below(MARGIN) else UNDECIDED, text, interval)
+
+
+def best_radius_and_scale(found: Sequence[tuple[PredictionData, Evidence]]) -> Finding:
+    """Part (c): Spearman's correlation over data sets of the best radius and SGD's gradient scale."""
+    points = [
+        (best, scale)
+        for data, evidence in found
+        if (best := evidence.plot.get("best")) is not None and (scale := _gradient_scale(data)) is not None
+    ]
+    if len(points) < LEAST_DATA_SETS:
+        return untestable(f"{len(points)} data sets with a best radius and a gradient scale, {LEAST_DATA_SETS} needed")
+    from scipy.stats import spearmanr
+
+    correlation = float(spearmanr([best for best, _ in points], [scale for _, scale in points]).statistic)
+    if not math.isfinite(correlation):
+        return untestable("the best radius is the same on all data sets")
+    interval = Interval(correlation, None, None, len(points))
+    return Finding(
+        UNDECIDED, f"Spearman correlation {correlation:.2f} over {len(points)} data sets, reported", interval
+    )
+
+
+def _gradient_scale(data: PredictionData) -> float | None:
+    """N = R / mean weight, mean over SGD's checkpoints and seeds."""
+    scales = [
+        scale
+        for seed in range(data.design.seeds)
+        for at in data.checkpoints(radius_rule(0.0), seed)
+        if (scale := at.value("gradient_scale")) is not None
+    ]
+    return math.fsum(scales) / len(scales) if scales else None
+
+
+_UNIT = "probing error"
+
+PREDICTION = Prediction(
+    name="R5",
+    title="Best radius",
+    statement="over rho the quality of the hard attribute first rises and then falls (collapse)",
+    claim="C7, C8, C10, C22",
+    estimator="probing error of the hard attribute at the end (mean over attribute groups) over rho, 0 being SGD; a run"
+    " that diverged or collapsed counts as chance; t-intervals over seeds",
+    rule="each part its own; the whole holds if all testable parts do, fails if one fails and none holds",
+    parts=(
+        PartSpec(
+            "a", "rise: at some radius the error is below SGD's",
+            "differences to SGD with Bonferroni-corrected intervals over the radii: holds if one lies below 0; fails"
+            " if all"
+            f" lie above -{MARGIN:g}", _UNIT,
+        ),
+        PartSpec(
+            "b", "fall: at the largest radius the error is above the smallest mean error over all radii",
+            f"holds if the interval lies above 0; fails if it lies below {MARGIN:g}", _UNIT,
+        ),
+    ),
+    needs=("main", "scan"),
+    judge=judge,
+    across=(
+        PartSpec(
+            "c", "the best rho grows with the gradient scale of the features",
+            f"reported; nothing with fewer than {LEAST_DATA_SETS} data sets", "Spearman correlation", counts=False,
+        ),
+        best_radius_and_scale,
+    ),
+)  # fmt: skip

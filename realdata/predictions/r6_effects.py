@@ -1,0 +1,115 @@
+"""R6: SAM's isolated effects split its gain as the theory says."""
+
+from __future__ import annotations
+
+from realdata.predictions.base import (
+    FAILS,
+    HOLDS,
+    UNDECIDED,
+    Evidence,
+    Finding,
+    Interval,
+    PartSpec,
+    Prediction,
+    decided_by_sign,
+    interval_of,
+    too_few,
+    untestable,
+)
+from realdata.predictions.data import PredictionData
+from realdata.predictions.runs import SGD
+
+ERROR = "mean_group_probing_error"
+SMALL_SHARE = 0.25
+"""An effect whose interval lies within this share of SAM's mean does nothing."""
+REDUNDANT = 1 - 1e-9
+"""Cramer's V of label and easy attribute from which on the data are redundant."""
+
+
+def judge(data: PredictionData) -> Evidence:
+    """Differences to SGD of SAM and of its two effects, at the levels where all four match."""
+    if not data.has_easy:
+        return Evidence({"": untestable("no easy attribute: the data are neither redundant nor spurious")})
+    rules = {"SAM": data.design.sam, **data.design.effects}
+    errors = data.values(ERROR, "hard")
+    levels = data.matched_levels(errors, (SGD, *rules.values()))
+    if not levels:
+        return Evidence({"": untestable(data.why_no_level(errors, (SGD, *rules.values())))})
+    numbers = {name: data.difference_at_levels(errors, rule, levels) for name, rule in rules.items()}
+    seeds = sorted(set.intersection(*(set(found) for found in numbers.values())))
+    if not seeds:
+        return Evidence({"": untestable("no seed has all four methods at a matched level")})
+    numbers = {name: {seed: found[seed] for seed in seeds} for name, found in numbers.items()}
+    intervals = {name: interval_of(found) for name, found in numbers.items()}
+    redundant = is_redundant(data)
+    plot = {"intervals": intervals, "redundant": redundant, "levels": levels}
+    return Evidence({"": _decided(numbers, intervals, redundant)}, plot)
+
+
+def is_redundant(data: PredictionData) -> bool | None:
+    """Whether easy attribute and label determine each other in training; None where that was not measured."""
+    for rule in (SGD, data.design.sam):
+        for seed in range(data.design.seeds):
+            for at in data.checkpoints(rule, seed):
+                association = at.value("easy_association", "easy")
+                if association is not None:
+                    return association >= REDUNDANT
+    return None
+
+
+def _decided(numbers: dict[str, dict[int, float]], intervals: dict[str, Interval], redundant: bool | None) -> Finding:
+    whole = intervals["SAM"]
+    few = too_few(whole)
+    if few is not None:
+        return few
+    words = ", ".join(f"{name} {interval.text}" for name, interval in intervals.items())
+    if not whole.excludes_zero:
+        return Finding(UNDECIDED, f"SAM has no effect to split: {words}", whole, testable=False)
+    if redundant is None:
+        return untestable("the association of label and easy attribute was not measured")
+    return _redundant(numbers, words) if redundant else _spurious(intervals, words)
+
+
+def _redundant(numbers: dict[str, dict[int, float]], words: str) -> Finding:
+    sam, weights, jacobian = (numbers[name] for name in ("SAM", "weights", "jacobian"))
+    nearer = {seed: abs(weights[seed] - sam[seed]) - abs(jacobian[seed] - sam[seed]) for seed in sam}
+    what = f"redundant data ({words}): distance to SAM of weights-only minus that of jacobian-only"
+    return decided_by_sign(interval_of(nearer), negative=False, what=what)
+
+
+def _spurious(intervals: dict[str, Interval], words: str) -> Finding:
+    bound = SMALL_SHARE * abs(intervals["SAM"].mean)
+    effects = [intervals[name] for name in ("weights", "jacobian")]
+    text = f"spurious data: {words}"
+    # Of the two, the effect that is nearer to nothing decides.
+    weaker = min(effects, key=lambda interval: abs(interval.mean))
+    if all(interval.excludes_zero for interval in effects):
+        return Finding(HOLDS, f"{text}; both effects exclude 0", weaker)
+    if any(interval.lies_within(-bound, bound) for interval in effects):
+        return Finding(FAILS, f"{text}; one effect lies within ±{bound:.3f}", weaker)
+    return Finding(UNDECIDED, text, weaker)
+
+
+_RULE = (
+    "undecided if SAM's own interval includes 0. Redundant data: |weights - SAM| - |jacobian - SAM| per seed, holds"
+    " if its"
+    " interval lies above 0, fails if below. Spurious data: holds if the intervals of both effects exclude 0, fails"
+    " if one"
+    f" lies within ±{SMALL_SHARE:g} times SAM's mean"
+)
+
+PREDICTION = Prediction(
+    name="R6",
+    title="Which effect",
+    statement="on redundant data the jacobian-only variant reproduces SAM and the weights-only one does not; on"
+    " spurious"
+    " data both effects matter",
+    claim="C14",
+    estimator="probing error of the hard attribute, difference to SGD at the same seed, of SAM and of its isolated"
+    " effects;"
+    " mean over the levels at which the training losses of all four match; t-interval over seeds",
+    rule=_RULE,
+    parts=(PartSpec("", "jacobian-only on redundant data, both effects on spurious data", _RULE, "probing error"),),
+    needs=("main", "effects"),
+    judge=judge,
+)

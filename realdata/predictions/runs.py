@@ -1,0 +1,219 @@
+"""Which trainings the predictions need: from a base setting per data set to update rules, radii, seeds and pairs of
+learning rate and weight decay.
+
+A *base setting* is everything a training can be told but the update rule and the seed. Each needs
+
+``main``     SGD and SAM at the main radius, with all seeds;
+``effects``  SAM that keeps one of its two effects, at the main radius, with all seeds;
+``scan``     SAM at further radii, with the seeds of the scan;
+``tuning``   SGD and SAM at the main radius with other learning rates and weight decays, with the seeds of the scan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from realdata.configuration import RunConfiguration
+from realdata.options import typed
+from realdata.plan import SHARED, make_plan, option_for
+from realdata.summary import Rule
+
+PARTS = ("main", "effects", "scan", "tuning")
+"""Parts of the trainings, in the order in which they are done."""
+
+SGD: Rule = ("sgd", "full", 0.0)
+
+SCAN_FACTORS = (0.3, 3.0, 10.0)
+"""Further radii of the scan, in units of the main one."""
+
+TUNING_FACTORS = ((0.4, 1.0), (2.0, 1.0), (1.0, 10.0))
+"""Further (learning rate, weight decay), in units of the base setting's; a weight decay of 0 becomes WEIGHT_DECAY."""
+
+WEIGHT_DECAY = 5e-4
+
+GENERAL: dict[str, Any] = {
+    "model": "small_cnn", "weight_decay": WEIGHT_DECAY, "levels": [0.5, 0.3, 0.2, 0.1, 0.05, 0.02], "epochs": 10,
+    "evaluations_per_epoch": 8, "evaluation_examples": 1000,
+}  # fmt: skip
+"""Settings of a data set that has none of its own below."""
+
+PHOTOGRAPHS: dict[str, Any] = {"size": 32, "augmentation": "flip", "epochs": 6}
+
+OWN: dict[str, dict[str, Any]] = {
+    "cifar_mnist": {"epochs": 5},
+    "celeba": PHOTOGRAPHS,
+    "waterbirds": {"size": 48, "augmentation": "flip", "epochs": 10},
+    "pacs": {**PHOTOGRAPHS, "data_options": {"target": "sketch"}},
+    "vlcs": {**PHOTOGRAPHS, "data_options": {"target": "SUN09"}},
+    "office_home": {**PHOTOGRAPHS, "data_options": {"target": "Clipart"}},
+    "terra_incognita": {**PHOTOGRAPHS, "data_options": {"target": "location_38"}},
+    "domain_net": {**PHOTOGRAPHS, "data_options": {"target": "sketch"}},
+    "colored_mnist": {"epochs": 5, "data_options": {"target": "-90%"}},
+    "rotated_mnist": {"epochs": 3, "data_options": {"target": "75"}},
+}
+"""Settings per data set, small enough for a CPU; flags and files stand over them."""
+
+TAKEN = ("method", "effect", "rho", "seed", "seeds")
+"""What a base setting cannot say: the predictions do."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """What is trained beside the base setting's own choices.
+
+    Attributes:
+        rho: main radius > 0. radii: further ones, > 0. seeds: of ``main`` and ``effects``, >= 1.
+        scan_seeds: of ``scan`` and ``tuning``, >= 1.
+
+    Raises:
+        ValueError: names the argument, its value and what is allowed.
+    """
+
+    rho: float = 0.1
+    radii: tuple[float, ...] = ()
+    seeds: int = 5
+    scan_seeds: int = 3
+
+    def __post_init__(self) -> None:
+        for name, value in (("rho", self.rho), *(("radii", radius) for radius in self.radii)):
+            if not 0 < value < float("inf"):
+                raise ValueError(f"{name}={value!r}; allowed: finite numbers > 0")
+        for name in ("seeds", "scan_seeds"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)!r}; allowed: a whole number >= 1")
+        radii = self.radii or tuple(_rounded(factor * self.rho) for factor in SCAN_FACTORS)
+        object.__setattr__(self, "radii", tuple(sorted({float(radius) for radius in radii} - {float(self.rho)})))
+
+    @property
+    def sam(self) -> Rule:
+        """SAM at the main radius."""
+        return "sam", "full", float(self.rho)
+
+    @property
+    def effects(self) -> dict[str, Rule]:
+        """SAM's isolated effects at the main radius, by their name."""
+        return {effect: ("sam", effect, float(self.rho)) for effect in ("weights", "jacobian")}
+
+    @property
+    def all_radii(self) -> tuple[float, ...]:
+        """0 (SGD), the main radius and the further ones, ascending."""
+        return tuple(sorted({0.0, float(self.rho), *self.radii}))
+
+
+def radius_rule(rho: float) -> Rule:
+    """SGD for 0, SAM otherwise."""
+    return ("sam", "full", rho) if rho else SGD
+
+
+def tuning_pairs(base: RunConfiguration) -> tuple[tuple[float, float], ...]:
+    """(Learning rate, weight decay), the base setting's first."""
+    pairs = [(base.lr, base.weight_decay)]
+    for rate, decay in TUNING_FACTORS:
+        other = _rounded(decay * base.weight_decay) if base.weight_decay or decay == 1 else WEIGHT_DECAY
+        pairs.append((_rounded(rate * base.lr), other))
+    return tuple(dict.fromkeys(pairs))
+
+
+def _rounded(value: float) -> float:
+    """0.02 for 0.4 * 0.05, whose last bit differs."""
+    return float(f"{value:.9g}")
+
+
+def trainings(base: RunConfiguration, design: Design, parts: Collection[str] = PARTS) -> list[RunConfiguration]:
+    """The trainings of one base setting, each once, in the order of their parts."""
+    found: dict[str, RunConfiguration] = {}
+    for part in PARTS:
+        if part in parts:
+            for configuration in _of_part(part, base, design):
+                found.setdefault(configuration.hash, configuration)
+    return list(found.values())
+
+
+def _of_part(part: str, base: RunConfiguration, design: Design) -> list[RunConfiguration]:
+    few, all_seeds = range(design.scan_seeds), range(design.seeds)
+    if part == "main":
+        return [with_rule(base, rule, seed) for seed in all_seeds for rule in (SGD, design.sam)]
+    if part == "effects":
+        return [with_rule(base, rule, seed) for seed in all_seeds for rule in design.effects.values()]
+    if part == "scan":
+        return [with_rule(base, radius_rule(radius), seed) for seed in few for radius in design.radii]
+    return [
+        with_rule(base.replace(lr=rate, weight_decay=decay), rule, seed)
+        for seed in few
+        for rate, decay in tuning_pairs(base)[1:]
+        for rule in (SGD, design.sam)
+    ]
+
+
+def with_rule(base: RunConfiguration, rule: Rule, seed: int) -> RunConfiguration:
+    """The base setting with an update rule and a seed."""
+    method, effect, rho = rule
+    return base.replace(method=method, effect=effect, rho=rho, seed=seed)
+
+
+def base_settings(settings: Mapping[str, Any]) -> list[RunConfiguration]:
+    """Base settings from what a file or flags say, as SGD with seed 0.
+
+    What neither says is taken from :data:`OWN` and :data:`GENERAL`.
+
+    Args:
+        settings: as :func:`realdata.plan.make_plan` takes them. A list is an axis: each combination is a base setting.
+
+    Raises:
+        ValueError: names the setting, its value and what is allowed.
+    """
+    grids = settings.get("grids", [{}])
+    if not isinstance(grids, list) or not grids or not all(isinstance(grid, dict) for grid in grids):
+        raise ValueError(f"grids={grids!r}; allowed: a list of settings")
+    shared = {name: value for name, value in settings.items() if name != "grids" and name not in SHARED}
+    found: dict[str, RunConfiguration] = {}
+    for grid in grids:
+        for name in TAKEN:
+            if name in shared or name in grid:
+                raise ValueError(f"setting {name!r} of a base setting; allowed: outside of grids, as a flag has it")
+        given = {**shared, **grid}
+        for data in _names(given.get("data")):
+            options = {name: _merged(name, data, given, shared, grid) for name in ("data_options", "model_options")}
+            own = OWN.get(data, {})
+            complete = {**GENERAL, **own, **given, **options, "data": data, "seed": [0]}
+            for configuration in make_plan({"grids": [complete]}).configurations:
+                found.setdefault(configuration.hash, configuration)
+    return list(found.values())
+
+
+def _names(data: Any) -> Sequence[str]:
+    if not data or not isinstance(data, (str, list)):
+        raise ValueError(f"data={data!r}; allowed: the name of a data set, or a list of them")
+    return [data] if isinstance(data, str) else data
+
+
+def _merged(
+    name: str, data: str, given: Mapping[str, Any], shared: Mapping[str, Any], grid: Mapping[str, Any]
+) -> dict[str, Any]:  # fmt: skip
+    """Options of one data set of several, over its own ones."""
+    found = dict(OWN.get(data, {}).get(name, {}))
+    for part in (shared, grid):
+        options = part.get(name) or {}
+        if not isinstance(options, Mapping):
+            raise ValueError(f"{name}={options!r}; allowed: settings, one 'name: value' a line")
+        for key, value in options.items():
+            option = option_for(data, key, _names(given["data"])) if name == "data_options" else key
+            if option is not None:
+                found[option] = value
+    return found
+
+
+def design_of(settings: dict[str, Any]) -> Design:
+    """The design that settings name; takes them out of ``settings``."""
+    values: dict[str, Any] = {}
+    for name, kind in (("rho", float), ("seeds", int), ("scan_seeds", int)):
+        if settings.get(name) is not None:
+            values[name] = typed(name, settings[name], kind)
+        settings.pop(name, None)
+    radii = settings.pop("radii", None)
+    if radii is not None:
+        listed = radii if isinstance(radii, (list, tuple)) else [radii]
+        values["radii"] = tuple(typed("radii", radius, float) for radius in listed)
+    return Design(**values)
