@@ -4,6 +4,7 @@
     python -m realdata run cifar_mnist --root data --rho 0.1  one training and its table
     python -m realdata sweep plan.yaml                        many trainings, one table of results
     python -m realdata report --out out/sweep                 tables and figures from it
+    python -m realdata predict --data celeba --root data      verdicts on the theory's predictions R1 to R7
     python -m realdata download mnist --root data             only data sets with a checksum
 
 Each command has a --help of its own.
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 
 from toymodels.command_line import run_command
 
-COMMANDS = ("check", "run", "sweep", "report", "download")
+COMMANDS = ("check", "run", "sweep", "report", "predict", "download")
 """Each is the function ``main`` of the module of the same name, imported when it is called."""
 
 

@@ -1,0 +1,55 @@
+"""R7's measurement for one base setting, made once and kept in OUT/filter."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from realdata.configuration import RunConfiguration
+from realdata.plan import Plan
+from realdata.predictions.filter_evidence import FilterEvidence
+
+if TYPE_CHECKING:
+    from realdata.datasets.base import ImageData
+
+BASIS, DIMS = "pca", 32
+
+
+def filter_of(
+    base: RunConfiguration, plan: Plan, embedding: str, folder: Path
+) -> tuple[FilterEvidence | None, str]:  # fmt: skip
+    """The measurement on a base setting's data, and why there is none.
+
+    Args:
+        plan: says where the data lie. embedding: ``"pixels"`` or ``"frozen:NAME"``. folder: where it is kept.
+    """
+    from realdata.jobs import loaded
+
+    path = folder / f"{base.data}-{_name(base, embedding)}.json"
+    known = FilterEvidence.read(path)
+    if known is not None:
+        return known, ""
+    try:
+        data = loaded(plan.root_of(base.data), base)
+        evidence = measured(data, embedding)
+    except ValueError as error:
+        return None, f"not measured: {error}"
+    evidence.write(path)
+    return evidence, ""
+
+
+def _name(base: RunConfiguration, embedding: str) -> str:
+    """Eight digits that name the images and their features."""
+    values = [base.data, dict(base.data_options), base.size, base.broken, embedding, BASIS, DIMS]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def measured(data: ImageData, embedding: str) -> FilterEvidence:
+    """Train the diagonal heads on features of the images, see :mod:`realdata.filter_gains`."""
+    from realdata.feature_table import feature_table
+    from realdata.filter_gains import filter_gains
+
+    table = feature_table(data, embedding, BASIS, DIMS)
+    return filter_gains(table)

@@ -1,0 +1,207 @@
+"""Verdicts as rows, as a Parquet file with its JSON, and as the tables of verdict.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from realdata.predictions.base import (
+    FAILS,
+    HOLDS,
+    UNDECIDED,
+    Evidence,
+    Finding,
+    PartSpec,
+    Prediction,
+    combined,
+    written,
+)
+from realdata.predictions.data import PredictionData
+from realdata.summary import CONFIDENCE
+from realdata.text_table import TableCell, TextTable
+from toymodels.files import atomic_path, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SYMBOLS = {HOLDS: "✓", FAILS: "✗", UNDECIDED: "○"}
+
+ALL_DATA = "all"
+"""In place of a data set, for parts that compare data sets."""
+
+COLUMNS: dict[str, str] = {
+    "data": "string", "title": "string", "setting": "string", "target": "string", "prediction": "string",
+    "part": "string", "statement": "string", "verdict": "string", "estimate": "float64", "low": "float64",
+    "high": "float64", "unit": "string", "n": "Int64", "confidence": "float64", "rule": "string", "reason": "string",
+}  # fmt: skip
+"""Columns and types of predictions.parquet; ``part`` is empty for the verdict itself."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the predictions said of one base setting: evidence and verdict per prediction."""
+
+    data: PredictionData
+    evidence: Mapping[str, Evidence]
+    verdicts: Mapping[str, Finding]
+
+
+def judged(data: PredictionData, predictions: Sequence[Prediction]) -> Judged:
+    """Judge all predictions on one base setting."""
+    evidence = {each.name: each.judge(data) for each in predictions}
+    verdicts = {each.name: combined(each.parts, evidence[each.name].findings) for each in predictions}
+    return Judged(data, evidence, verdicts)
+
+
+def verdict_rows(found: Sequence[Judged], predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
+    """One row per base setting, prediction and part, the verdict first; then the parts that compare data sets."""
+    rows: list[dict[str, Any]] = []
+    for one in found:
+        where = {
+            "data": one.data.base.data, "title": one.data.title, "setting": one.data.setting, "target": one.data.target,
+        }  # fmt: skip
+        for each in predictions:
+            first = next(spec for spec in each.parts if spec.counts)
+            whole = PartSpec("", each.statement, each.rule, first.unit)
+            rows.append(where | _row(each, whole, one.verdicts[each.name]))
+            parts = [spec for spec in each.parts if spec.name]
+            rows += [where | _row(each, spec, one.evidence[each.name].findings[spec.name]) for spec in parts]
+    for each in predictions:
+        if each.across is not None:
+            spec, judge = each.across
+            finding = judge([(one.data, one.evidence[each.name]) for one in found])
+            everywhere = {"data": ALL_DATA, "title": "all data sets", "setting": "", "target": ""}
+            rows.append(everywhere | _row(each, spec, finding))
+    return rows
+
+
+def _row(prediction: Prediction, spec: PartSpec, finding: Finding) -> dict[str, Any]:
+    interval = finding.interval
+    return {
+        "prediction": prediction.name, "part": spec.name, "statement": spec.statement, "verdict": finding.verdict,
+        "estimate": interval.mean if interval else None, "low": interval.low if interval else None,
+        "high": interval.high if interval else None, "unit": spec.unit, "n": interval.n if interval else None,
+        "confidence": interval.confidence if interval else CONFIDENCE, "rule": spec.rule, "reason": finding.reason,
+    }  # fmt: skip
+
+
+def table_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The rows with the types of :data:`COLUMNS`."""
+    import pandas as pd
+
+    return pd.DataFrame(list(rows), columns=list(COLUMNS)).astype(COLUMNS)
+
+
+def write_predictions(
+    out: Path, rows: Sequence[Mapping[str, Any]], predictions: Sequence[Prediction], details: Mapping[str, Any]
+) -> list[Path]:
+    """Write predictions.parquet, predictions.json and verdict.md into ``out``, each whole or not at all.
+
+    Args:
+        details: what predictions.json says beside the predictions themselves: plan, data, versions, date.
+    """
+    paths = [out / name for name in ("predictions.parquet", "predictions.json", "verdict.md")]
+    with atomic_path(paths[0]) as partial:
+        table_of(rows).to_parquet(partial, index=False)
+    content = {"format": 1, **details, "predictions": {each.name: _described(each) for each in predictions}}
+    write_text(paths[1], json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False))
+    write_text(paths[2], verdict_text(rows, predictions))
+    return paths
+
+
+def _described(prediction: Prediction) -> dict[str, Any]:
+    specs = [*prediction.parts, *([prediction.across[0]] if prediction.across else [])]
+    return {
+        "title": prediction.title, "statement": prediction.statement, "claim": prediction.claim,
+        "estimator": prediction.estimator, "rule": prediction.rule,
+        "parts": {spec.name: {"statement": spec.statement, "rule": spec.rule, "unit": spec.unit, "counts": spec.counts}
+                  for spec in specs if spec.name},
+    }  # fmt: skip
+
+
+def read_predictions(path: str | Path) -> pd.DataFrame:
+    """Read predictions.parquet.
+
+    Raises:
+        ValueError: if there is none, or it lacks columns.
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_parquet(path)
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist; allowed: what python -m realdata predict has written") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is not a Parquet file: {' '.join(str(error).split())}") from None
+    missing = [name for name in COLUMNS if name not in table.columns]
+    if missing:
+        raise ValueError(f"{path} lacks the columns {', '.join(missing)}; allowed: what predict has written")
+    return table[list(COLUMNS)].astype(COLUMNS)
+
+
+def verdict_text(rows: Sequence[Mapping[str, Any]], predictions: Sequence[Prediction]) -> str:
+    """verdict.md: the verdicts, the estimates behind them, the reasons, and what was predicted."""
+    parts = [
+        "# Predictions on real data\n",
+        verdict_table(rows, predictions).markdown(),
+        estimate_table(rows).markdown(),
+        reason_list(rows),
+        "## What was predicted\n",
+        *(f"- **{p.name} {p.title}** ({p.claim}): {p.statement}. Rule: {p.rule}." for p in predictions),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def verdict_table(rows: Sequence[Mapping[str, Any]], predictions: Sequence[Prediction]) -> TextTable:
+    """Data sets by predictions."""
+    names = {_place(row): _name(row) for row in rows if row["data"] != ALL_DATA}
+    verdicts = {(_place(row), row["prediction"]): row["verdict"] for row in rows if row["part"] == ""}
+    lines = [
+        [TableCell(name), *(_verdict_cell(verdicts.get((place, each.name))) for each in predictions)]
+        for place, name in names.items()
+    ]
+    caption = "Verdicts. ✓ holds, ✗ fails, ○ undecided: the rules were fixed before the data were seen"
+    return TextTable(caption, ["", *(f"{each.name} {each.title.lower()}" for each in predictions)], lines)
+
+
+def _verdict_cell(verdict: str | None) -> TableCell:
+    return TableCell("—") if verdict is None else TableCell(f"{SYMBOLS[verdict]} {verdict}", bold=verdict == FAILS)
+
+
+def estimate_table(rows: Sequence[Mapping[str, Any]]) -> TextTable:
+    """Every part with its estimate and interval."""
+    names = {(row["data"], row["prediction"]) for row in rows if row["part"]}
+    lines = []
+    for row in rows:
+        # The verdict of several parts has no number of its own.
+        if not row["part"] and (row["data"], row["prediction"]) in names:
+            continue
+        text = written(row["estimate"], row["low"], row["high"])
+        part = f"{row['prediction']}{row['part']}"
+        count = "" if row["n"] is None else f"{row['n']}"
+        cells = [_name(row), part, row["verdict"], text, row["unit"], count]
+        lines.append([TableCell(cell) for cell in cells])
+    caption = "Estimates with their intervals (95 %, R5a corrected for its radii); n counts seeds, of R7 draws"
+    return TextTable(caption, ["data", "part", "verdict", "estimate", "unit", "n"], lines)
+
+
+def reason_list(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A line per part: why this verdict."""
+    text, last = ["## Reasons\n"], None
+    for row in rows:
+        if _place(row) != last:
+            last = _place(row)
+            text.append(f"\n### {_name(row)}\n")
+        text.append(f"- {row['prediction']}{row['part']} {row['verdict']}: {row['reason']}")
+    return "\n".join(text) + "\n"
+
+
+def _place(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return row["data"], row["setting"], row["target"]
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return f"{row['title']}, target {row['target']}" if row["target"] else str(row["title"])
