@@ -15,6 +15,10 @@ Splits and metrics:
 ``train``       ``training_loss``, that of the checkpoint; ``easy_association``, Cramer's V of label and easy attribute
                 in the whole training set (1: redundant, one determines the other); and the example weights
                 (:mod:`realdata.weights`) at the real and phantom parameters, see :mod:`realdata.weight_rows`.
+``train``, ``evaluate``
+                of two classes: the toy's quantities along the probes' directions (feature strength, responses,
+                suppression, gradient scale), and on the images that measure the probe the weight-logit gaps of R4, see
+                :mod:`realdata.measure_rows`.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from numpy.typing import NDArray
 from realdata.configuration import RunConfiguration
 from realdata.datasets.base import EVALUATE, FIT, SPLIT_NAMES, TRAIN, ImageData
 from realdata.group_accuracy import GroupAccuracy
+from realdata.measure_rows import measure_rows
 from realdata.probe import ProbeResult, Protocol, probe
 from realdata.probe import protocol as protocol_by_name
 from realdata.rows import Row, row, row_of
@@ -89,6 +94,8 @@ def evaluate(
     if len(parts["train"]):
         train = parts["train"], features["train"], logits["train"]
         rows += weight_rows(model, data, configuration, protocol, train, probes)
+        held_out = parts["evaluate"], features["evaluate"], logits["evaluate"]
+        rows += measure_rows(model, data, configuration, protocol, train, held_out, probes)
     return rows
 
 

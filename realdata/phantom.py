@@ -8,6 +8,8 @@ running statistics at both points and does not change them.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +72,16 @@ def phantom_logits(
 
 def batch_logits(model: Any, inputs: Any, label: NDArray[np.int64], phantom: Phantom) -> NDArray[np.float64]:
     """Logits ``[n, C]`` of one batch at its phantom point, by a forward and backward pass and one more forward pass."""
+    with phantom_point(model, inputs, label, phantom):
+        return np.asarray(model(inputs).double().cpu().numpy())
+
+
+@contextmanager
+def phantom_point(model: Any, inputs: Any, label: NDArray[np.int64], phantom: Phantom) -> Iterator[None]:
+    """Inside, the network is at the phantom point of a batch, in evaluation mode and without gradients.
+
+    Its parameters, their gradients and its mode are the same afterwards.
+    """
     import torch
 
     from kernels.sam_parts.perturbation import Ascent, Perturbation
@@ -90,7 +102,7 @@ def batch_logits(model: Any, inputs: Any, label: NDArray[np.int64], phantom: Pha
         moved = [p for p in parameters if p.grad is not None]
         perturbation.move([Ascent(moved, phantom.rho)])
         with torch.no_grad():
-            return np.asarray(model(inputs).double().cpu().numpy())
+            yield
     finally:
         perturbation.restore()
         for parameter, grad in zip(parameters, kept, strict=True):

@@ -59,7 +59,7 @@ def weight_rows(
     rows, features, logits = train
     label, group = data.label[rows], data.group[rows]
     head = head_of(model)
-    rho = configuration.rho if configuration.rho > 0 else protocol.rho
+    rho = phantom_rho(configuration, protocol)
     phantom = PHANTOMS[configuration.method]
     size = configuration.batch_size
     last_layer = last_layer_phantom_logits(head, features, label, rho, size)
@@ -70,6 +70,11 @@ def weight_rows(
         found += _point_rows(name, at_point, label, group, data.group_names)
     found += _response_rows(data, head, features, label, rho, size, probes)
     return found
+
+
+def phantom_rho(configuration: RunConfiguration, protocol: Protocol) -> float:
+    """Radius of the phantom parameters: the run's own; of plain training, the protocol's."""
+    return configuration.rho if configuration.rho > 0 else protocol.rho
 
 
 def head_of(model: Any) -> Head:
