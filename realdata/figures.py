@@ -72,7 +72,7 @@ def against_loss(panel: Panel, values: dict[Measure, Values], target: str) -> Fi
             _line(axes, sorted((loss * aside, mean, half) for loss, mean, half in points), panel.rules, rule)
         axes.set_xscale("log")
         axes.invert_xaxis()
-        _plain_ticks(axes)
+        plain_ticks(axes)
         axes.set_xlabel("training loss (training goes to the right)")
         axes.set_ylabel(measure.title)
     _finish(figure, all_axes[0], f"{what_it_is(panel, target)}: at matched training loss")
@@ -226,7 +226,7 @@ def _columns(points: Sequence[tuple[float, float, float]]) -> tuple[list[float],
     return [p[0] for p in points], [p[1] for p in points], [p[2] for p in points]
 
 
-def _plain_ticks(axes: Axes) -> None:
+def plain_ticks(axes: Axes) -> None:
     """Plain numbers (0.02, 0.05, 0.1) on a logarithmic axis."""
     high, low = axes.get_xlim()
     numbers = [digit * 10.0**power for power in range(-7, 3) for digit in (1, 2, 5)]

@@ -17,7 +17,7 @@ import argparse
 import dataclasses
 import datetime
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,7 +133,7 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
         if getattr(options, name) is not None:
             settings[name] = [part.strip() for part in getattr(options, name).split(",") if part.strip()]
     settings.setdefault("out", DEFAULT_OUT)
-    if not settings.get("data") and not settings.get("grids"):
+    if "data" not in settings and "grids" not in settings:
         settings = {**_remembered(Path(settings["out"]).expanduser()), **settings}
     return settings
 
@@ -161,6 +161,8 @@ def request_of(settings: Mapping[str, Any]) -> Request:
         raise ValueError(f"rho={rho!r}; allowed: one main radius (radii: has the further ones)")
     names = _chosen(given.pop("predictions", None))
     embedding = str(given.pop("embedding", None) or "pixels")
+    if embedding != "pixels" and not embedding.startswith("frozen:"):
+        raise ValueError(f"embedding={embedding!r}; allowed: pixels, or frozen:NAME")
     design = runs.design_of(given)
     bases = tuple(runs.base_settings(given))
     needs = {need for name in names for need in _predictions()[name].needs}
@@ -262,8 +264,8 @@ def _details(request: Request, found: Sequence[PredictionData]) -> dict[str, Any
     """What predictions.json says beside the predictions."""
     from realdata.versions import versions
 
-    design = request.design
-    plan = request.plan
+    design, plan = request.design, request.plan
+    asked = {each.hash for each in plan.configurations}
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         "versions": versions("sambalance", "numpy", "torch", "scikit-learn", "scipy", "pandas"),
@@ -276,13 +278,14 @@ def _details(request: Request, found: Sequence[PredictionData]) -> dict[str, Any
         "data": [
             {
                 "data": one.base.data, "title": one.title, "setting": one.setting, "target": one.target,
-                "configuration": one.base.as_dict(), "seeds": list(range(design.seeds)), "runs": _counts(one),
+                "configuration": one.base.as_dict(), "seeds": list(range(design.seeds)), "runs": _counts(one, asked),
             }
             for one in found
         ],
     }  # fmt: skip
 
 
-def _counts(data: PredictionData) -> dict[str, int]:
-    states = [str(run["status"]) for run in data.runs.values()]
+def _counts(data: PredictionData, asked: Collection[str]) -> dict[str, int]:
+    """How many of the runs that were asked for stand how."""
+    states = [str(run["status"]) for name, run in data.runs.items() if name in asked]
     return {name: states.count(name) for name in sorted(set(states))}

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from realdata.figures import COLOURS
+from realdata.figures import COLOURS, plain_ticks
 from realdata.predictions.base import FAILS, HOLDS, UNDECIDED, Evidence, Finding, Interval, Prediction
 from realdata.predictions.tables import SYMBOLS, Judged
 from toymodels.plots import new_figure
@@ -73,8 +73,6 @@ class _Nothing(Exception):
 
 
 def _explain(axes: Axes, finding: Finding) -> None:
-    axes.clear()
-    axes.set_title("")
     axes.set_axis_off()
     text = finding.reason if len(finding.reason) < 230 else finding.reason[:230] + " ..."
     axes.text(0.5, 0.5, _wrapped(text, 38), ha="center", va="center", fontsize=8, transform=axes.transAxes)
@@ -148,6 +146,7 @@ def _draw_responses(axes: Axes, evidence: Evidence) -> None:
     axes.axhline(1, color="0.6", linewidth=1.0, zorder=0)
     axes.set_xscale("log")
     axes.invert_xaxis()
+    plain_ticks(axes)
     axes.set_xlabel("training loss (training goes to the right)", fontsize=8)
     axes.set_ylabel("suppression factor v~ / v", fontsize=8)
 
