@@ -13,6 +13,7 @@ from realdata.predictions.filter_evidence import FilterEvidence
 
 if TYPE_CHECKING:
     from realdata.datasets.base import ImageData
+    from realdata.filter_gains import FilterGains
 
 BASIS, DIMS = "pca", 32
 
@@ -51,5 +52,22 @@ def measured(data: ImageData, embedding: str) -> FilterEvidence:
     from realdata.feature_table import feature_table
     from realdata.filter_gains import filter_gains
 
-    table = feature_table(data, embedding, BASIS, DIMS)
-    return filter_gains(table)
+    return evidence_of(filter_gains(feature_table(data, embedding, BASIS, DIMS)))
+
+
+def evidence_of(found: FilterGains) -> FilterEvidence:
+    """What the verdict and the figure need of the measurement."""
+    return FilterEvidence(
+        strength=tuple(found.mu.tolist()),
+        gain_gd=tuple(found.log_gain_gd.tolist()),
+        gain_sam=tuple(found.log_gain_sam.tolist()),
+        fit_gd=found.fit_gd.coefficients,
+        fit_sam=found.fit_sam.coefficients,
+        predicted_gd=tuple(found.predicted_gd.tolist()),
+        predicted_sam=tuple(found.predicted_sam.tolist()),
+        bend=(found.bend.value, found.bend.low, found.bend.high),
+        ratio=(found.ratio.value, found.ratio.low, found.ratio.high),
+        draws=found.draws,
+        rho=found.rho,
+        features=found.features,
+    )
