@@ -162,7 +162,13 @@ def _draw_contraction(axes: Axes, evidence: Evidence) -> None:
             drawn = True
     if not drawn:
         raise _Nothing
-    low, high = (pick((*axes.get_xlim(), *axes.get_ylim())) for pick in (min, max))
+    points = evidence.plot.get("last_layer") or evidence.plot["phantom"]
+    numbers = [number for each in points.values() for point in each for number in point]
+    margin = 0.1 * (max(numbers) - min(numbers)) or 1.0
+    # What decides fills the panel; what is only reported may lie outside.
+    low, high = min(numbers) - margin, max(numbers) + margin
+    axes.set_xlim(low, high)
+    axes.set_ylim(low, high)
     axes.plot([low, high], [low, high], color=COLOURS["sgd"], linewidth=1.0, label="measured = predicted")
     finding = evidence.findings["a"]
     axes.text(0.04, 0.96, _wrapped(finding.reason, 34), fontsize=7.5, va="top", transform=axes.transAxes)

@@ -112,7 +112,9 @@ def judge(data: PredictionData) -> Evidence:
         return Evidence({"a": untestable("no errors of SGD and SAM at the end"), "b": untestable("the same")}, plot)
     remarks = [f"rho {rho:g}: {', '.join(words)}, counted as chance" for rho, words in sorted(found.lost.items())]
     remarks += [f"not trained: rho {', '.join(f'{rho:g}' for rho in missing)}"] if missing else []
-    findings = {"a": _rise(found), "b": _fall(found)}
+    findings = {"a": _rise(found, data.design.all_radii[1:]), "b": untestable("not all radii were trained")}
+    if not missing:
+        findings["b"] = _fall(found)
     findings = {name: _with(finding, remarks) for name, finding in findings.items()}
     return Evidence(findings, {**plot, "best": found.best if found.seeds else None})
 
@@ -122,13 +124,13 @@ def _with(finding: Finding, remarks: Sequence[str]) -> Finding:
     return Finding(finding.verdict, reason, finding.interval, finding.testable)
 
 
-def _rise(found: Scan) -> Finding:
+def _rise(found: Scan, radii: Sequence[float]) -> Finding:
+    """Compare all planned ``radii`` with SGD; each counts in the correction, trained or not."""
     plain = found.errors[0.0]
-    radii = [rho for rho in found.errors if rho > 0]
     confidence = 1 - (1 - CONFIDENCE) / len(radii)
     differences: dict[float, Interval] = {}
     for rho in radii:
-        pairs = {seed: error - plain[seed] for seed, error in found.errors[rho].items() if seed in plain}
+        pairs = {seed: error - plain[seed] for seed, error in found.errors.get(rho, {}).items() if seed in plain}
         if pairs:
             differences[rho] = interval_of(pairs, confidence)
     enough = {rho: interval for rho, interval in differences.items() if too_few(interval) is None}
@@ -140,9 +142,9 @@ def _rise(found: Scan) -> Finding:
     if any(interval.lies_below(0.0) for interval in enough.values()):
         clear = min((rho for rho in enough if enough[rho].lies_below(0.0)), key=lambda rho: enough[rho].mean)
         return Finding(HOLDS, f"below SGD at rho {clear:g}; {words}", enough[clear])
-    if all(interval.lies_above(-MARGIN) for interval in enough.values()):
+    if len(enough) == len(radii) and all(interval.lies_above(-MARGIN) for interval in enough.values()):
         return Finding(FAILS, f"at no radius better by {MARGIN:g}; {words}", enough[best])
-    return Finding(UNDECIDED, f"no interval below 0, not all above −{MARGIN:g}; {words}", enough[best])
+    return Finding(UNDECIDED, f"no interval below 0, not all above −{MARGIN:g}: {words}", enough[best])
 
 
 def _fall(found: Scan) -> Finding:

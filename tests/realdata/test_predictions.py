@@ -177,6 +177,19 @@ def test_r5_counts_lost_runs_as_chance_and_names_them(fate: str, tmp_path: Path)
     assert f"rho 1: seed 0 {fate}, seed 1 {fate}, seed 2 {fate}, counted as chance" in found["b"].reason
 
 
+def test_r5_does_not_fail_for_radii_that_were_not_trained(tmp_path: Path) -> None:
+    """SGD is best at all radii that are there; the largest is not."""
+    worse, design = World(sam_hard=0.05, by_rho={0.03: 0.03, 0.3: 0.06, 1.0: 0.1}), Design()
+    for configuration in trainings(base(), design):
+        if configuration.rho != 1.0:
+            store(tmp_path, worse, configuration)
+    found = findings("R5", gathered(tmp_path, base(), design))
+    assert (found["a"].verdict, found["b"].verdict, found["b"].testable) == (UNDECIDED, UNDECIDED, False)
+    assert found["a"].reason.endswith("not trained: rho 1")
+    assert found["a"].interval is not None
+    assert found["a"].interval.confidence == pytest.approx(1 - 0.05 / 4)
+
+
 def test_r5_across_data_sets_needs_five_of_them(tmp_path: Path) -> None:
     found = []
     for k, best in enumerate((0.03, 0.1, 0.3, 0.3, 1.0)):
