@@ -227,6 +227,8 @@ def _draw_filter(axes: Axes, evidence: Evidence) -> None:
     found = evidence.plot.get("filter")
     if found is None:
         raise _Nothing
+    from numpy.polynomial import Polynomial
+
     order = sorted(range(len(found.strength)), key=lambda k: found.strength[k])
     mu = [found.strength[k] for k in order]
     for name, gain, predicted, colour, marker in (
@@ -234,12 +236,14 @@ def _draw_filter(axes: Axes, evidence: Evidence) -> None:
         ("SAM", found.gain_sam, found.predicted_sam, COLOURS["sam"], "^"),
     ):
         axes.plot(mu, [gain[k] for k in order], marker, color=colour, markersize=4, label=f"{name}, measured")
-        axes.plot(mu, [predicted[k] for k in order], "-", color=colour, linewidth=1.2, label=f"{name}, filter law")
+        # The law is a parabola, of which the features are points.
+        law = Polynomial.fit(mu, [predicted[k] for k in order], 2)
+        axes.plot(*law.linspace(200, (0.0, mu[-1])), "-", color=colour, linewidth=1.2, label=f"{name}, filter law")
     bend, ratio = (evidence.findings[part].interval for part in ("a", "b"))
     words = [f"(a) bend {bend.text}"] if bend else []
     words += [f"(b) ratio {ratio.text}"] if ratio else []
     axes.text(0.04, 0.96, "\n".join(words), fontsize=7.5, va="top", transform=axes.transAxes)
-    axes.set_xlabel(_wrapped(f"feature strength mu; {found.features}", 44), fontsize=8)
+    axes.set_xlabel(_wrapped(f"feature strength mu; {found.features.split(': ')[-1]}", 44), fontsize=8)
     axes.set_ylabel("log-gain ln a / a(0)", fontsize=8)
 
 

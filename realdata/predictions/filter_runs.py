@@ -33,7 +33,9 @@ def filter_of(
     if known is not None:
         return known, ""
     try:
-        data = loaded(plan.root_of(base.data), base)
+        root = plan.root_of(base.data)
+        print(f"R7: training diagonal heads on features of {base.data}", flush=True)
+        data = loaded(root, base)
         evidence = measured(data, embedding)
     except ValueError as error:
         return None, f"not measured: {error}"
@@ -42,8 +44,11 @@ def filter_of(
 
 
 def _name(base: RunConfiguration, embedding: str) -> str:
-    """Eight digits that name the images and their features."""
-    values = [base.data, dict(base.data_options), base.size, base.broken, embedding, BASIS, DIMS]
+    """Eight digits that name the images, their features, and where the heads start and end."""
+    from realdata.filter_gains import START_MARGIN, TARGET_WEIGHT
+
+    values: list[object] = [base.data, dict(base.data_options), base.size, base.broken, embedding, BASIS, DIMS]
+    values += [START_MARGIN, TARGET_WEIGHT]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,18 @@ def test_r3_counts_only_positive_responses(tmp_path: Path) -> None:
     assert found.verdict == UNDECIDED
     # 5 seeds, 2 methods, 4 checkpoints.
     assert found.reason.startswith("the head responds positively to both attributes at 0 of 40 checkpoints")
+
+
+def test_the_same_weights_at_two_levels_count_once(tmp_path: Path) -> None:
+    """A steep loss passes several levels between two evaluations."""
+    made(tmp_path)
+    for path in (tmp_path / "runs").glob("*/rows.json"):
+        stored = json.loads(path.read_text())
+        stored["checkpoints"]["loss-0.2"]["step"] = stored["checkpoints"]["loss-0.1"]["step"]
+        path.write_text(json.dumps(stored))
+    data = gathered(tmp_path, base(), Design())
+    assert [at.level for at in data.checkpoints(("sgd", "full", 0.0), 0)][-1] is None
+    assert "at 30 of 30 checkpoints" in findings("R3", data)["verdict"].reason
 
 
 @pytest.mark.parametrize("name", ["R3", "R4", "R6"])
