@@ -31,7 +31,7 @@ from realdata.datasets.base import EVALUATE, FIT, TRAIN, ImageData
 
 BASES = ("probe", "pca")
 
-PROBED = 256
+PROBED = 64
 """Principal components among which probes are sought, where the embedding has as many. With far fewer examples of a
 group than dimensions, a probe's direction would be noise."""
 
