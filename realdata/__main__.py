@@ -6,6 +6,7 @@
     python -m realdata report --out out/sweep                 tables and figures from it
     python -m realdata predict --data celeba --root data      verdicts on the theory's predictions R1 to R7
     python -m realdata phase_plane --out out/predict          real networks in the phase plane of the theory
+    python -m realdata phase_diagram --data celeba            heads on real features, cell by cell, beside the toy
     python -m realdata download mnist --root data             only data sets with a checksum
 
 Each command has a --help of its own.
@@ -19,7 +20,7 @@ from collections.abc import Sequence
 
 from toymodels.command_line import run_command
 
-COMMANDS = ("check", "run", "sweep", "report", "predict", "phase_plane", "download")
+COMMANDS = ("check", "run", "sweep", "report", "predict", "phase_plane", "phase_diagram", "download")
 """Each is the function ``main`` of the module of the same name, imported when it is called."""
 
 

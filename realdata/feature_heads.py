@@ -82,7 +82,8 @@ def train_heads(
     Returns:
         A dataset with the sweep's axes and ``seed`` as dimensions: ``loss``, ``status`` (:class:`kernels.Status`) and
         ``stopped_step`` at the end; ``crossing_step`` (-1: not reached), ``crossing_loss`` and each of ``MEASURES``
-        (..., level) at the first crossing of each level, NaN where it was not reached.
+        (..., level) at the first crossing of each level, NaN where it was not reached. For diagonal heads in the probe
+        basis also ``first_gain``, by how much ln(u_h / u_e) grew in the first step: what C7 speaks of.
 
     Raises:
         ValueError: for an axis or a kind of data that heads on images do not have.
@@ -127,6 +128,7 @@ def train_heads(
             batch_size=whole["batch"] or None,
             batch_seed=column["seed"].astype(np.uint64),
             record_layers=True,
+            record_steps=(0, 1),
             loss_levels=sweep.loss_levels,
             collapse_threshold=sweep.collapse_threshold,
         )
@@ -140,6 +142,9 @@ def train_heads(
             "crossing_step": result.crossings.step,
             "crossing_loss": result.crossings.loss,
         }
+        if isinstance(sweep.network, Diagonal) and table.names[:2] == ("easy", "hard"):
+            log = np.log(np.abs(result.records.coefficients[..., :2]))
+            found["first_gain"] = (log[:, 1, 1] - log[:, 1, 0]) - (log[:, 0, 1] - log[:, 0, 0])
         assert result.crossings.layers is not None
         at_levels = [
             measure(sweep.network, tuple(layer[:, k] for layer in result.crossings.layers), images, noise)
@@ -188,6 +193,7 @@ _MEANING = {
     "loss": "final training loss",
     "status": "0 ok, 1 diverged, 2 collapsed",
     "stopped_step": "updates done",
+    "first_gain": "growth of ln(u_hard / u_easy) in the first step",
     "crossing_step": "first step with training loss at or below the level; -1 if never",
     "crossing_loss": "training loss at the crossing",
     "hard_share": "the hard attribute's share of the margin at the crossing",

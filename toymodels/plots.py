@@ -36,6 +36,7 @@ BOUNDARY_STYLES: dict[str, dict[str, object]] = {
     "share_0.4": {"linestyle": ":", "linewidth": 1.5, "color": "black"},
     "share_0.5": {"linestyle": "-.", "linewidth": 1.8, "color": "#008837"},
     "share_0.6": {"linestyle": (0, (1, 3)), "linewidth": 1.5, "color": "black"},
+    "advantage": {"linestyle": "-.", "linewidth": 1.8, "color": "#008837"},
 }
 
 DPI = 200
@@ -85,7 +86,7 @@ def phase_diagram_figure(
         for phase in Phase
         if (phases == phase).any()
     ]
-    handles += _draw_boundaries(axes, x[1], y[1], boundaries)
+    handles += draw_boundaries(axes, x[1], y[1], boundaries)
     _finish(figure, axes, x[0], y[0], title, caption, handles)
     return figure
 
@@ -105,7 +106,7 @@ def map_figure(
     figure = new_figure(6.8, 5.4)
     axes = figure.add_subplot()
     add_colour_bar(figure, draw_map(axes, x, y, values, style), axes, style)
-    handles = _draw_boundaries(axes, x[1], y[1], boundaries)
+    handles = draw_boundaries(axes, x[1], y[1], boundaries)
     if not np.isfinite(values).all():
         handles.append(Patch(facecolor=PHASE_COLOURS[Phase.UNFINISHED], edgecolor="0.3", label="level not reached"))
     _finish(figure, axes, x[0], y[0], title, caption, handles)
@@ -182,7 +183,8 @@ def _draw_cells(axes: Axes, x: tuple[str, FloatArray], y: tuple[str, FloatArray]
         axes.set_yscale("log")
 
 
-def _draw_boundaries(axes: Axes, x: FloatArray, y: FloatArray, boundaries: Sequence[Boundary]) -> list:  # type: ignore[type-arg]
+def draw_boundaries(axes: Axes, x: FloatArray, y: FloatArray, boundaries: Sequence[Boundary]) -> list[Any]:
+    """Draw the boundaries that lie inside the map; returns their legend entries."""
     from matplotlib.lines import Line2D
 
     handles = []

@@ -1,0 +1,106 @@
+"""The theory's lines over a map of real features: C10's collapse boundary, C7's turning point, the flow's zero line.
+
+C7 and C10 are about one atom kind. With a correlation p the drives at small margins, where every example weight is 1/2,
+are those of one atom kind of strengths (2p - 1) mu_e and mu_h: the minority undoes as much of the majority's drive.
+That is where both lines belong, at the start and on the way to collapse. Noise enters neither.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from kernels.problem import FloatArray
+from toymodels import theory
+from toymodels.diagram import nominal_sweep
+from toymodels.flow import collapse_boundary_rho
+from toymodels.networks import Diagonal
+from toymodels.prediction import Boundary, flow_problem, predict
+from toymodels.sweep import Sweep
+
+LEAST = 1e-3
+"""Share of the easy feature's strength below which, at p near 1/2, there is no second feature to speak of."""
+
+SHARP = 0.005
+"""Scale on which a change of sign is located: jumps of a share would bend an interpolated line."""
+
+
+def analytic_lines(sweep: Sweep) -> list[Boundary]:
+    """C10 and C7 over a sweep of spurious data, from the nominal start.
+
+    Returns:
+        Fields of the nominal sweep's shape ``[ny, nx, 1]``; none for rules, starts and depths without these claims.
+    """
+    nominal = nominal_sweep(sweep)
+    balanced = not nominal.column("imbalance").any() and (nominal.column("depth") == 2).all()
+    if sweep.rule.name != "sam" or sweep.rule.effect != "full" or not balanced:
+        return []
+    rows = np.arange(nominal.runs)
+    problem = flow_problem(nominal, rows, (1.0,))
+    easy, hard = (2 * nominal.column("p") - 1) * problem.mu[0], problem.mu[1]
+    known = easy > LEAST * problem.mu[0]
+    easy = np.where(known, easy, 1.0)
+    start = problem.v[0]
+    distinct, back = np.unique(np.stack([easy, hard, start]), axis=1, return_inverse=True)
+    # Which of the two is called easy is all the same to the boundary, as long as it is the stronger one.
+    strong, weak = np.maximum(distinct[0], distinct[1]), np.minimum(distinct[0], distinct[1])
+    critical = collapse_boundary_rho(strong, weak, distinct[2], distinct[2])[back.reshape(-1)]
+    threshold = theory.balance_threshold_rho((easy, hard), (start, start))
+    log_rho = np.log(np.maximum(problem.rho, 1e-12))
+    fields = (
+        ("collapse", "collapse boundary", "C10", np.where(known, log_rho - np.log(critical), np.nan)),
+        (
+            "n_star",
+            "$N = N^*$ at the start",
+            "C7",
+            np.where(known & (easy > hard), log_rho - np.log(threshold), np.nan),
+        ),
+    )
+    return [Boundary(key, name, claim, field.reshape(nominal.shape)) for key, name, claim, field in fields]
+
+
+def flow_advantage(sweep: Sweep, level: float) -> FloatArray:
+    """``[ny, nx]`` hard share of the noise-free flow minus GD's at a loss level; NaN where rho is 0 or it collapsed."""
+    nominal = nominal_sweep(sweep)
+    share = predict(nominal, level).share.reshape(nominal.shape)
+    gd = nominal.gd_twin()
+    advantage = share - predict(gd, level).share.reshape(gd.shape)
+    return np.where(nominal.column("rho").reshape(nominal.shape) == 0, np.nan, advantage)[..., 0]
+
+
+def sign_change(advantage: FloatArray) -> Boundary:
+    """Where a map of advantages ``[ny, nx]`` changes its sign, as a line."""
+    return Boundary(
+        "advantage", "no advantage by the flow without noise", "flow", np.arcsinh(advantage / SHARP)[..., None]
+    )
+
+
+def with_strengths(sweep: Sweep, mu_easy: float, mu_hard: float) -> Sweep | None:
+    """The sweep with measured strengths; None where the hard feature is the stronger one, of which no claim speaks."""
+    if mu_hard > mu_easy:
+        return None
+    return dataclasses.replace(sweep, values={**sweep.values, "mu_easy": mu_easy, "mu_hard": mu_hard})
+
+
+def share_on_its_side(measured: FloatArray, line: Boundary) -> tuple[float | None, int]:
+    """How often a measured sign is the one of the line's side.
+
+    Args:
+        measured: ``[ny, nx]``, positive where the line's field ought to be; NaN where nothing is known.
+
+    Returns:
+        The share of cells, None of none, and their number.
+    """
+    field = line.field[..., 0]
+    known = np.isfinite(field) & np.isfinite(measured)
+    same = (measured > 0) == (field > 0)
+    return (float(same[known].mean()) if known.any() else None), int(known.sum())
+
+
+def describes(sweep: Sweep) -> str:
+    """What the lines leave out, in words."""
+    noise = "noise-free data"
+    if not isinstance(sweep.network, Diagonal):
+        return f"{noise}, the diagonal network of the same norm"
+    return noise
