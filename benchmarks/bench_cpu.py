@@ -1,4 +1,4 @@
-"""The CPU engine against JAX, torch.compile and the machine: python benchmarks/bench_cpu.py [--quick]
+"""The CPU engine against JAX, torch.compile and the machine: python benchmarks/bench_cpu.py [--quick] [--heads]
 
 Two cases, both SAM with an l2 perturbation of all layers in float32, on all CPUs: a two-layer ReLU network (S = 64
 samples, m = 16 neurons, d = 4 features, B = 4096 runs) and the diagonal two-feature model (two atoms, B = 16384 runs).
@@ -13,7 +13,8 @@ meets all of them.
 The fraction of the peak counts issued vector instructions: multiplications, additions and multiply-adds of the step
 (:func:`Case.vector_operations`; comparisons, loads and integer operations do not count) against multiply-adds per
 second of a loop of nothing else. Additions have execution units of their own on some processors, so more than 1 is
-possible. Rows are appended to ``benchmarks/results/cpu.csv``.
+possible. ``--heads`` takes the sizes of heads on real features instead: thousands of samples that all runs share, up to
+128 features, against one formulation in JAX. Rows are appended to ``benchmarks/results/cpu.csv``.
 """
 
 from __future__ import annotations
@@ -121,6 +122,28 @@ def diagonal_case(runs: int) -> Case:
             rho=np.linspace(0.01, 0.5, runs),
         ),
     )
+
+
+HEADS = (("relu", 1000, 32, 8), ("relu", 2000, 32, 16), ("relu", 2000, 128, 8), ("relu", 4000, 64, 16),
+         ("diagonal", 1000, 32, 0), ("diagonal", 4000, 128, 0))  # fmt: skip
+"""Network, samples, features, neurons."""
+
+
+def head_case(network: str, samples: int, dimension: int, width: int, runs: int) -> Case:
+    """Heads on one table of features that all runs share, labels from two of its columns, with noise."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(1, samples, dimension))
+    labels = np.where(features[:, :, 0] + features[:, :, 1] + rng.normal(size=(1, samples)) > 0, 1.0, -1.0)
+    size = f"S={samples} d={dimension}"
+    rho = np.linspace(0.01, 0.2, runs)
+    if network == "diagonal":
+        layers = tuple(0.2 * np.exp(0.1 * rng.normal(size=(runs, dimension))) for _ in range(2))
+        return Case(f"head: diagonal {size}", TrainingProblem(features, labels, layers, eta=0.02, rho=rho))
+    both = 0.2 * rng.normal(size=(runs, width, dimension)), 0.2 * rng.normal(size=(runs, width))
+    problem = TrainingProblem(
+        features, labels, both, network="two_layer", activation="relu", eta=0.02, rho=rho
+    )  # fmt: skip
+    return Case(f"head: relu {size} m={width}", problem)
 
 
 @dataclass(frozen=True)
@@ -390,11 +413,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="fewer runs and repetitions, nothing is written")
     parser.add_argument("--output", type=Path, default=RESULTS, help="CSV file that rows are appended to")
+    parser.add_argument("--heads", action="store_true", help="the sizes of heads on real features")
     arguments = parser.parse_args()
     shrink = 16 if arguments.quick else 1
     seconds, repetitions = (0.1, 3) if arguments.quick else (0.6, 11)
-    candidates = peers()
-    for case in (relu_case(4096 // shrink), diagonal_case(16384 // shrink)):
+    if arguments.heads:
+        candidates = [peer for peer in peers() if peer.name.endswith(", einsum")]
+        cases = [head_case(*size, runs=1024 // shrink) for size in HEADS]
+        repetitions = min(repetitions, 5)
+    else:
+        candidates = peers()
+        cases = [relu_case(4096 // shrink), diagonal_case(16384 // shrink)]
+    for case in cases:
         chosen = [engine(), *agreeing(case, candidates)]
         table = rows(case, measure(case, chosen, seconds, repetitions), repetitions)
         print(f"\n{case.name}, B={case.problem.runs}, SAM, float32; peak {table[0]['peak_gflops']} GFLOP/s")
