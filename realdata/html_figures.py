@@ -101,8 +101,9 @@ def _png(image: object) -> bytes:
     return written.getvalue()
 
 
-def figures_named(out: Path, stem: str, without: Path) -> Iterator[Path]:
-    """PNG files ``OUT/**/STEM*.png``, in order, but none below ``without`` (the folder of the report)."""
+def figures_named(out: Path, stem: str, without: Sequence[Path]) -> Iterator[Path]:
+    """PNG files ``OUT/**/STEM*.png``, in order, but none below the folders ``without``."""
+    excluded = {folder.resolve() for folder in without}
     for path in sorted(out.rglob(f"{stem}*.png")):
-        if without.resolve() not in path.resolve().parents:
+        if excluded.isdisjoint(path.resolve().parents):
             yield path

@@ -72,6 +72,8 @@ def write_html(out: Path, to: Path, beside: Sequence[Path] = (), *, figures: boo
     Raises:
         ValueError: if a file that the page needs is missing or not what the commands write.
     """
+    if beside and not figures:
+        raise ValueError(f"--with={str(beside[0])!r} with --no-figures; allowed: one of them")
     path = to / "report.html"
     write_text(path, page(out, to, beside, figures=figures))
     return path
@@ -99,7 +101,7 @@ def page(
         for number, group in enumerate(found, 1)
     ]
     predicted = _prediction_pictures(out, verdicts) if figures else {}
-    extras = _extras(out, to, beside) if figures or beside else []
+    extras = _extras(out, to, beside) if figures else []
     pictures = [*predicted.values(), *(p for each in extras for p in each.pictures)]
     pictures += [p for each in results for p in each.pictures]
     script, style = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.js", "style.css"))
@@ -166,7 +168,7 @@ def _extras(out: Path, to: Path, beside: Sequence[Path]) -> list[Extra]:
     found: list[tuple[str, list[Path], Path | None]] = []
     for stem, name in (("phase_plane", "Phase plane"), ("phase_diagram", "Phase diagram")):
         by_folder: dict[Path, list[Path]] = {}
-        for path in figures_named(out, stem, to):
+        for path in figures_named(out, stem, (to, *beside)):
             by_folder.setdefault(path.parent, []).append(path)
         for folder, paths in by_folder.items():
             where = folder.relative_to(out).as_posix()
@@ -187,7 +189,7 @@ def _extras(out: Path, to: Path, beside: Sequence[Path]) -> list[Extra]:
 
 def _extra_picture(path: Path, title: str) -> Picture:
     name = path.stem.replace("_", " ")
-    return picture_of_file(path, f"{title}: {name}. Numbers of it are in the table below, where there are some.", name)
+    return picture_of_file(path, f"{title}: {name}. Its numbers, where it has some, are listed below it.", name)
 
 
 def _numbers(path: Path | None) -> list[tuple[str, str]]:

@@ -64,12 +64,15 @@ def count_words(found: Mapping[str, int]) -> str:
 def groups(panels: Sequence[Panel], first: Iterable[str] = ()) -> list[Group]:
     """Panels by name; those of the settings in ``first`` stand before the others."""
     wanted = list(first)
-    ordered = sorted(panels, key=lambda panel: panel.setting not in wanted)
     made = []
-    for panel in ordered:
-        same = [other for other in panels if other.configuration["data"] == panel.configuration["data"]]
+    for panel in sorted(panels, key=lambda panel: panel.setting not in wanted):
+        data = panel.configuration["data"]
+        same = [other for other in panels if other.configuration["data"] == data]
+        # A panel without results has the name of its data set for a title.
+        titles = {other.title for other in same if other.title != data}
+        title = titles.pop() if panel.title == data and len(titles) == 1 else panel.title
         aims = ", ".join(target for target in panel.targets if target)
-        made.append(Group(panel, panel.title + (f", target {aims}" if aims else ""), _differs(panel, same)))
+        made.append(Group(panel, title + (f", target {aims}" if aims else ""), _differs(panel, same)))
     return made
 
 
@@ -164,14 +167,17 @@ def _answer(verdicts: Verdicts) -> str:
     c = verdicts.counts
     total = len(verdicts.all_found)
     text = f"Of {total} verdicts {c['holds']} hold, {c['fails']} fail and {c['undecided']} are undecided."
-    kinds: dict[str, list[str]] = {"Holds wherever decided": [], "Fails wherever decided": [], "Mixed": []}
-    kinds["Decided nowhere"] = []
+    kinds: dict[str, list[str]] = {f"{kind} wherever decided": [] for kind in ("Holds", "Fails")}
+    kinds |= {"Mixed": [], "Decided nowhere": []}
     for each in verdicts.predicted:
         holds, fails = each.counts["holds"], each.counts["fails"]
-        kind = "Mixed" if holds and fails else "Holds wherever decided" if holds else "Fails wherever decided"
-        kinds[kind if holds or fails else "Decided nowhere"].append(
-            f"{each.name} ({holds + fails} of {len(each.found)})"
-        )
+        if holds and fails:
+            kinds["Mixed"].append(f"{each.name} (holds on {holds}, fails on {fails})")
+        elif holds or fails:
+            kind = "Holds wherever decided" if holds else "Fails wherever decided"
+            kinds[kind].append(f"{each.name} (on {holds or fails} of {len(each.found)})")
+        else:
+            kinds["Decided nowhere"].append(each.name)
     return " ".join([text, *(f"{kind}: {', '.join(names)}." for kind, names in kinds.items() if names)])
 
 
@@ -199,12 +205,12 @@ def _caveats(verdicts: Verdicts | None, found: Sequence[Group], runs: Runs, titl
     """What limits the conclusions, the most important first."""
     c = counts(runs)
     lost = c["missing"] + c[FAILURE]
-    missing = (
-        f"{lost} of {len(runs)} trainings have no result, so that verdicts and means that need them may still change"
-    )
+    missing = f"{lost} of {len(runs)} trainings have no result; verdicts and means that need them may still change"
     if lost > MANY_MISSING * len(runs):
         yield missing + " (see where it failed)."
-    seeds = sorted({group.panel.seeds for group in found})
+    base = {place.key[1] for place in verdicts.places} if verdicts else set()
+    judged = [group for group in found if not base or group.panel.setting in base]
+    seeds = sorted({group.panel.seeds for group in judged})
     if seeds and seeds[0] < 3:
         yield f"Some intervals rest on {seeds[0]} seed{'s' if seeds[0] > 1 else ''}; below 3 nothing can be decided."
     other = [title for title in titles if likeness(title)]
@@ -214,7 +220,7 @@ def _caveats(verdicts: Verdicts | None, found: Sequence[Group], runs: Runs, titl
             f"{'' if len(other) == 1 else 's'}: {'; '.join(f'{title} is {_article(title)}' for title in other)}."
             " What is seen there need not hold for the published data."
         )
-    scale = _scale(found)
+    scale = _scale(judged)
     if scale:
         yield f"Scale: {scale}. Larger networks, images and budgets may behave differently."
     if seeds and seeds[0] <= FEW_SEEDS:
@@ -223,7 +229,7 @@ def _caveats(verdicts: Verdicts | None, found: Sequence[Group], runs: Runs, titl
     decided = verdicts.counts["holds"] + verdicts.counts["fails"] if verdicts else 0
     if decided:
         yield (
-            f"{decided} verdicts are decided, each on its own interval, without a correction for their number: of"
+            f"Each verdict rests on its own interval; nothing is corrected for their number ({decided} decided): of"
             " twenty intervals about one misses by chance alone."
         )
     elif verdicts is None:
