@@ -10,6 +10,7 @@ Writes per setting a folder with phase_plane.png and .pdf into OUT/phase_plane (
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kernels.problem import FloatArray
-from realdata.summary import Panel, Rule, rule_name
+from realdata.summary import Panel, Rule
 from toymodels import theory
 from toymodels.command_line import OneLineParser, module_parser
 from toymodels.files import writable_directory
@@ -33,6 +34,8 @@ OF_NETWORK = ("gradient_scale", "gradient_share", "direction_cosine", "drive_cos
 GRID = 60
 WIDTH, HEIGHT = 5.2, 5.0
 COLUMNS = 3
+LETTERS = 14.0
+"""Letters of the note per inch of width."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,9 @@ def phase_plane_figure(panel: Panel, runs: Sequence[Trajectory]) -> Figure:
     radii = sorted({run.rule[2] for run in runs if run.rule != SGD})
     columns = min(COLUMNS, len(radii))
     lines = math.ceil(len(radii) / columns)
-    figure = new_figure(max(WIDTH * columns, 6.4), HEIGHT * lines + 1.3)
+    width = WIDTH * columns + (1.6 if columns == 1 else 0.0)
+    note = textwrap.fill(departures(runs), int(LETTERS * width))
+    figure = new_figure(width, HEIGHT * lines + 1.0 + 0.14 * note.count("\n"))
     grid = figure.subplots(lines, columns, squeeze=False).reshape(-1)
     for axes in grid[len(radii) :]:
         axes.set_axis_off()
@@ -164,8 +169,10 @@ def phase_plane_figure(panel: Panel, runs: Sequence[Trajectory]) -> Figure:
         _draw_plane(axes, [run for run in runs if run.rule in (SGD, ("sam", "full", rho))], rho)
     figure.suptitle(f"{what_it_is(panel)}\nreal networks in the phase plane of the diagonal network (C10)", fontsize=10)
     handles, labels = grid[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=7.5, frameon=False,
-                  title=departures(runs), title_fontsize=7.5)  # fmt: skip
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=min(3, columns + 1), fontsize=7.5, frameon=False,
+        title=note, title_fontsize=7.5,
+    )  # fmt: skip
     return figure
 
 
@@ -180,13 +187,14 @@ def departures(runs: Sequence[Trajectory]) -> str:
     share, directions, drives = zip(*(state.others for state in states), strict=True)
     inside = sum(state.in_the_quadrant for state in states)
     return (
-        "The plane assumes balanced weights, one atom kind, constant mu and features that share nothing."
+        "The plane assumes balanced weights, one atom kind, constant mu, and features that share nothing and are all"
+        " that there is."
         f" Measured, median (quartiles): |ln v/w| easy {quartiles([abs(s.imbalance[0]) for s in states])},"
-        f" hard {quartiles([abs(s.imbalance[1]) for s in states])};\n"
-        f"mu_h/mu_e {quartiles([s.mu[1] / s.mu[0] for s in states])}; share of the gradient's square in the two"
-        f" features {quartiles(list(share))} (toy: 1); cosine of directions {quartiles(list(directions))}, of drives"
-        f" {quartiles(list(drives))} (toy: 0);\n"
-        f"both features speak for their label in {inside} of {len(states)} checkpoints (others: crosses)."
+        f" hard {quartiles([abs(s.imbalance[1]) for s in states])};"
+        f" mu_h/mu_e {quartiles([s.mu[1] / s.mu[0] for s in states])}; share of the gradient's square in the two"
+        f" features {quartiles(list(share))}, 1 in the toy; cosine of directions {quartiles(list(directions))},"
+        f" of drives {quartiles(list(drives))}, 0 in the toy."
+        f" Both features speak for their label in {inside} of {len(states)} checkpoints, the others are crosses."
     )
 
 
@@ -202,8 +210,10 @@ def _draw_plane(axes: Axes, runs: Sequence[Trajectory], rho: float) -> None:
     bottom, top = min(float(z.min()), -1.0) - 0.4, max(float(z.max()), 1.0) + 0.4
     _draw_flow(axes, np.linspace(low, high, GRID), np.linspace(bottom, top, GRID), ratio)
     for rule in dict.fromkeys(run.rule for run in runs):
-        name = f"SGD (as if at rho = {rho:g})" if rule == SGD else rule_name(rule)
+        name = "SGD, as if at that rho" if rule == SGD else "SAM"
         _draw_runs(axes, [run for run in runs if run.rule == rule], rho, COLOURS[rule[0]], name)
+    axes.plot([], [], "o", markerfacecolor="white", color="0.4", markersize=8, label="first level of the training loss")
+    axes.plot([], [], "D", color="0.4", markersize=7, label="end of training")
     axes.set_xlim(low, high)
     axes.set_ylim(bottom, top)
     ticks = [t for t in range(math.ceil(low), math.floor(high) + 1)]
@@ -242,13 +252,17 @@ def _draw_runs(axes: Axes, runs: Sequence[Trajectory], rho: float, colour: str, 
     if not means:
         return
     x, z = np.log10([m[1] for m in means]), np.array([m[2] for m in means])
-    axes.plot(x, z, "-o", color=colour, linewidth=2.0, markersize=3.5, label=f"{name}, mean of {len(runs)} seed(s)")
+    axes.plot(x, z, "-o", color=colour, linewidth=2.0, markersize=3.5, label=f"{name}: mean over seeds (thin: each)")
     axes.plot(x[0], z[0], "o", markerfacecolor="white", markeredgecolor=colour, markeredgewidth=1.8, markersize=9)
     axes.plot(x[-1], z[-1], "D", color=colour, markersize=8)
-    for (level, *_), across, up in zip(means, x, z, strict=True):
-        text = "end" if level is None else f"{level:g}"
-        axes.annotate(text, (across, up), textcoords="offset points", xytext=(6, 5 if name.startswith("SAM") else -11),
-                      fontsize=7.5, color=colour, fontweight="bold")  # fmt: skip
+    # A loss that falls through several levels at once would write them on top of each other.
+    texts: dict[tuple[float, float], list[str]] = {}
+    for (level, *_), *place in zip(means, x, z, strict=True):
+        texts.setdefault((float(place[0]), float(place[1])), []).append("end" if level is None else f"{level:g}")
+    aside = (6, 5) if name == "SAM" else (6, -11)
+    for at, words in texts.items():
+        axes.annotate(", ".join(words), at, textcoords="offset points", xytext=aside, fontsize=7.5, color=colour,
+                      fontweight="bold")  # fmt: skip
 
 
 def parser() -> OneLineParser:

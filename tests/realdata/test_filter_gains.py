@@ -66,6 +66,13 @@ def test_one_atom_agrees_with_the_toy_that_is_trained_to_a_loss(exact: FilterGai
     np.testing.assert_allclose(exact.log_gain_sam, run.simulated[1, 0], atol=5e-3)
 
 
+def test_time_runs_by_the_weights_at_the_phantom_point() -> None:
+    """Late, at a weight of 0.1, the phantom weights are visibly larger: the law's tau is theirs."""
+    late = filter_gains(one_atom(), draws=2, target=0.1)
+    np.testing.assert_allclose(late.log_gain_sam, late.predicted_sam, atol=ETA_ERROR * late.predicted_sam.max())
+    np.testing.assert_allclose(late.log_gain_gd, late.predicted_gd, atol=ETA_ERROR * late.predicted_gd.max())
+
+
 def test_the_radius_suppresses_the_strongest_feature_by_half_and_none_shrinks(exact: FilterGains) -> None:
     scale = theory.balanced_gradient_scale(tuple(MU), (exact.start,) * len(MU))
     assert theory.one_atom_suppression_factor(exact.rho, MU[-1], scale) == pytest.approx(0.5)

@@ -165,8 +165,8 @@ def test_a_folder_of_runs_is_drawn(tmp_path: Path, capsys: pytest.CaptureFixture
         state(toy_path(0.0 if runs[0].rule == SGD else RHO, (0.5, 0.3 + 0.02 * runs[0].seed))[10]).place(RHO)
     )
     labels = phase_plane_figure(panel, runs).axes[0].get_legend_handles_labels()[1]
-    assert "SGD (as if at rho = 0.3), mean of 2 seed(s)" in labels
-    assert "SAM, rho = 0.3, mean of 2 seed(s)" in labels
+    assert "SGD, as if at that rho: mean over seeds (thin: each)" in labels
+    assert "SAM: mean over seeds (thin: each)" in labels
     main(["phase_plane", "--out", str(tmp_path)])
     printed = [Path(line.strip()) for line in capsys.readouterr().out.splitlines()]
     assert [path.name for path in printed] == ["phase_plane.png", "phase_plane.pdf"]
