@@ -26,10 +26,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LINEAR_BELOW = 0.05
+"""Differences from GD above this are drawn on a logarithmic scale, so that small ones stay visible."""
+
+
+def _difference(label: str) -> MapStyle:
+    return MapStyle(f"{label} at matched loss", "RdBu", centre=0.0, linear_below=LINEAR_BELOW)
+
+
 STYLES = {
-    "advantage": MapStyle("Hard share minus GD's at matched loss", "RdBu", centre=0.0),
-    "error_advantage": MapStyle("GD's hard probing error minus SAM's, matched loss", "RdBu", centre=0.0),
-    "accuracy_advantage": MapStyle("Worst-group accuracy minus GD's, matched loss", "RdBu", centre=0.0),
+    "advantage": _difference("Hard share minus GD's"),
+    "error_advantage": _difference("GD's hard probing error minus SAM's"),
+    "accuracy_advantage": _difference("Worst-group accuracy minus GD's"),
     "hard_share": MapStyle("Hard share at the loss level, $H$", "PuOr", centre=0.5),
     "hard_probing_error": MapStyle("Hard probing error at the loss level", "viridis"),
     "easy_probing_error": MapStyle("Easy probing error at the loss level", "viridis"),
@@ -79,6 +87,8 @@ def _style(metric: str, maps: tuple[FloatArray, FloatArray]) -> MapStyle:
     if not shown.size:
         return style
     low, high = np.quantile(shown, [0.005, 0.995])
+    if style.linear_below is not None and max(-low, high) <= style.linear_below:
+        style = replace(style, linear_below=None)
     return replace(style, limits=(float(low), float(high)))
 
 

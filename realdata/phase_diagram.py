@@ -35,7 +35,7 @@ METRICS = (
     "worst_group_accuracy",
 )  # fmt: skip
 DEFAULT_X, DEFAULT_Y = "rho=0:0.7:32", "p=0.5:1:32"
-DEFAULT_LEVEL = 0.3
+DEFAULT_LEVEL = 0.4
 LEVELS = "0.6,0.5,0.4,0.3,0.2,0.1"
 DEFAULTS: dict[str, float] = {"init": 0.3, "eta": 0.02, "steps": 1500}
 """Where they differ from the toy's: features of images are noisy, so heads start smaller and need fewer steps."""
@@ -54,6 +54,7 @@ NUMBERS = (
     "batch",
 )
 """Parameters that can be set; all but the last four can be axes."""
+NETWORK_OF = {"probe": "diagonal", "pca": "linear"}
 DEFAULT_OUT = "out/feature_phase_diagram"
 ROOT_VARIABLE = "SAMBALANCE_DATA"
 
@@ -95,8 +96,9 @@ def parser() -> OneLineParser:
     map_.add_argument("--seeds", type=int, default=4, metavar="N", help="trainings per cell (default 4)")
     heads = made.add_argument_group("heads")
     heads.add_argument(
-        "--network", choices=("diagonal", "linear", "relu"), default="diagonal",
-        help="the diagonal one is the theory's, the others are two-layer (default diagonal)",
+        "--network", choices=("diagonal", "linear", "relu"),
+        help="diagonal: the theory's, one weight pair for each feature; linear, relu: two-layer "
+             "(default diagonal with --basis probe, linear with pca)",
     )  # fmt: skip
     heads.add_argument("--rule", choices=("sam", "lsam", "fsam", "usam", "linf_sam"), default="sam")
     heads.add_argument("--effect", choices=("full", "weights", "jacobian"), default="full")
@@ -168,7 +170,8 @@ def sweep_from_options(options: argparse.Namespace) -> Sweep:
         raise ValueError(f"--probe-noise={options.probe_noise:g}; allowed: > 0")
     level = DEFAULT_LEVEL if options.level is None else options.level
     return Sweep(
-        network=network(options.network),
+        # A diagonal head has the theory's features only where they are coordinates; a two-layer head sees no basis.
+        network=network(options.network or NETWORK_OF[options.basis]),
         data=spurious(),
         rule=rule(options.rule, options.effect),
         values=values,
