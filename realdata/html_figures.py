@@ -91,7 +91,8 @@ def _embedded(picture: Picture, density: float) -> Embedded:
         flat.paste(visible, mask=visible.getchannel("A"))
     if width * density < flat.width:
         flat = flat.resize((max(1, round(width * density)), max(1, round(height * density))), Image.Resampling.LANCZOS)
-    smallest = min((_png(flat), _png(flat.quantize(COLOURS, dither=Image.Dither.NONE))), key=len)
+    few = flat.quantize(COLOURS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    smallest = min((_png(flat), _png(few)), key=len)
     return Embedded("data:image/png;base64," + base64.b64encode(smallest).decode("ascii"), width, height)
 
 

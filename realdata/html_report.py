@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "html_templates"
 
-MOST_NUMBERS = 60
-"""Of a summary.json no more than this many numbers are shown."""
+MOST_NUMBERS = 24
+"""Of a part of a summary.json no more than this many numbers are shown."""
 
 ALTERNATIVES = {
     "against_loss": "measures against the training loss, a line per update rule",
@@ -96,12 +96,13 @@ def page(
     found = groups(panels(rows, runs), base)
     if not found and verdicts is None:
         raise ValueError(f"{out} has no runs; allowed: the folder of a sweep or of a predict")
+    # What can be refused comes before the tables and figures, which take a while.
+    predicted = _prediction_pictures(out, verdicts) if figures else {}
+    extras = _extras(out, to, beside, found) if figures else []
     results = [
         _results(number, group, describe(group.panel.configuration), base, figures=figures)
         for number, group in enumerate(found, 1)
     ]
-    predicted = _prediction_pictures(out, verdicts) if figures else {}
-    extras = _extras(out, to, beside) if figures else []
     pictures = [*predicted.values(), *(p for each in extras for p in each.pictures)]
     pictures += [p for each in results for p in each.pictures]
     script, style = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.js", "style.css"))
@@ -163,44 +164,65 @@ def _alternative(predicted: Predicted) -> str:
     return f"Figure of {predicted.name}, {predicted.title}. {words}. The numbers are in the tables below it."
 
 
-def _extras(out: Path, to: Path, beside: Sequence[Path]) -> list[Extra]:
+def _extras(out: Path, to: Path, beside: Sequence[Path], found: Sequence[Group]) -> list[Extra]:
     """Phase planes and phase diagrams that lie in ``out``, and the folders ``beside``."""
-    found: list[tuple[str, list[Path], Path | None]] = []
+    parts: list[tuple[str, list[Path], Path]] = []
     for stem, name in (("phase_plane", "Phase plane"), ("phase_diagram", "Phase diagram")):
         by_folder: dict[Path, list[Path]] = {}
         for path in figures_named(out, stem, (to, *beside)):
             by_folder.setdefault(path.parent, []).append(path)
-        for folder, paths in by_folder.items():
-            where = folder.relative_to(out).as_posix()
-            summary = folder / "summary.json"
-            title = name if where == "." else f"{name}: {where}"
-            found.append((title, paths, summary if summary.is_file() else None))
+        parts += [(name, paths, folder) for folder, paths in by_folder.items()]
     for folder in beside:
-        paths, summary = sorted(folder.glob("*.png")), folder / "summary.json"
-        if not summary.is_file() or not paths:
+        paths = sorted(folder.glob("*.png"))
+        if not paths or not (folder / "summary.json").is_file():
             lacking = "summary.json" if paths else "figure (*.png)"
             raise ValueError(f"--with={str(folder)!r} has no {lacking}; allowed: the folder of a phase diagram")
-        found.append((f"Phase diagram: {folder.resolve().name}", paths, summary))
-    return [
-        Extra(f"extra-{number}", title, [_extra_picture(path, title) for path in paths], _numbers(summary))
-        for number, (title, paths, summary) in enumerate(found, 1)
-    ]
+        parts.append(("Phase diagram", paths, folder))
+    # Folders of a setting are named by its data set and digits.
+    names = {f"{group.panel.configuration['data']}-{group.panel.setting}": group.name for group in found}
+    names = {**{str(group.panel.configuration["data"]): group.name for group in reversed(found)}, **names}
+    made = []
+    for number, (name, paths, folder) in enumerate(parts, 1):
+        summary = _summary(folder / "summary.json")
+        own = "" if folder.resolve() == out.resolve() else names.get(folder.resolve().name, folder.resolve().name)
+        title = ": ".join(part for part in (name, _about(summary) or own) if part)
+        pictures = [_extra_picture(path, title, number) for number, path in enumerate(paths)]
+        made.append(Extra(f"extra-{number}", title, pictures, _numbers(summary)))
+    return made
 
 
-def _extra_picture(path: Path, title: str) -> Picture:
-    name = path.stem.replace("_", " ")
-    return picture_of_file(path, f"{title}: {name}. Its numbers, where it has some, are listed below it.", name)
+def _extra_picture(path: Path, title: str, number: int) -> Picture:
+    caption = f"{title} ({path.stem.replace('_', ' ')})" if number else title
+    return picture_of_file(path, f"{caption}. Its numbers, where it has some, are listed below it.", caption)
 
 
-def _numbers(path: Path | None) -> list[tuple[str, str]]:
-    """What a summary.json says: its numbers and words by their dotted names."""
-    if path is None:
-        return []
+def _summary(path: Path) -> dict[str, Any]:
+    """What a summary.json says; empty where there is none."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise ValueError(f"{path} is not JSON; allowed: what a phase diagram has written") from None
-    return list(_flat("", found))[:MOST_NUMBERS]
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError):
+        raise ValueError(f"{path} is not what a phase diagram writes; allowed: its summary.json") from None
+
+
+def _about(summary: Mapping[str, Any]) -> str:
+    """The features that a diagram of heads on real features is of."""
+    about = summary.get("about")
+    if not isinstance(about, Mapping):
+        return ""
+    return ", ".join(str(about[name]) for name in ("title", "embedding", "basis") if about.get(name))
+
+
+def _numbers(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Its numbers and words by their dotted names: single ones first, the configuration last."""
+    found = []
+    for name, value in sorted(summary.items(), key=lambda item: (item[0] == "config", isinstance(item[1], Mapping))):
+        pairs = list(_flat(name, value))
+        found += pairs[:MOST_NUMBERS]
+        if len(pairs) > MOST_NUMBERS:
+            found.append((name, f"{len(pairs) - MOST_NUMBERS} more in summary.json"))
+    return found
 
 
 def _flat(name: str, value: Any) -> Iterable[tuple[str, str]]:
@@ -210,11 +232,11 @@ def _flat(name: str, value: Any) -> Iterable[tuple[str, str]]:
     elif isinstance(value, list) and any(isinstance(each, (Mapping, list)) for each in value):
         for number, each in enumerate(value, 1):
             yield from _flat(f"{name} {number}", each)
-    elif isinstance(value, list):
+    elif isinstance(value, list) and value:
         shown = [_word(each) for each in value]
         few = len(shown) <= 8
         yield name, ", ".join(shown) if few else f"{shown[0]}, {shown[1]}, ... {shown[-1]} ({len(shown)} values)"
-    elif value is not None:
+    elif value is not None and value != []:
         yield name, _word(value)
 
 

@@ -141,11 +141,12 @@ def draw(path: Path, width: int, height: int) -> None:
 
 
 def store_phases(out: Path, beside: Path) -> None:
-    draw(out / "measures" / "phase_plane_celeba.png", 900, 900)
+    draw(out / "phase_plane" / f"celeba-{setting_of_values(base('celeba').as_dict())}" / "phase_plane.png", 900, 900)
     draw(beside / "phase_diagram.png", 900, 900)
     summary = {
-        "features": NASTY, "phase_agreement": 0.98765,
-        "config": {"rho": [0.01 * k for k in range(32)], "seeds": [0, 1]},
+        "about": {"title": NASTY, "embedding": "pixels", "basis": "pca"}, "phase_agreement": 0.98765,
+        "agreements": {str(level): {"cells": level} for level in range(40)},
+        "config": {"rho": [0.01 * k for k in range(32)], "seeds": [0, 1], "table": []},
         "boundaries": [{"claim": "C10", "error_cells": None}, {"claim": "C7", "error_cells": 0.5}],
     }  # fmt: skip
     (beside / "summary.json").write_text(json.dumps(summary))
@@ -371,7 +372,9 @@ def test_every_cell_of_the_table_leads_to_its_details(tree: Tree) -> None:
             # Colour, symbol and word.
             assert tree.tags[link][1]["class"] == row["verdict"]
             assert tree.text(link) == f"{SYMBOLS[row['verdict']]} {row['verdict']}"
-            details = tree.by_id(tree.tags[link][1]["href"][1:])
+            target = tree.tags[link][1]["href"][1:]
+            details = tree.by_id(target)
+            assert tree.by_id(f"{target}-title").startswith(f"{name} on {TITLES[data]}")
             assert row["verdict"] in details
             assert row["reason"] in details
             parts = [each for key, each in rows.items() if key[:2] == (data, name) and key[2]] or [row]
@@ -420,8 +423,8 @@ def test_settings_seeds_versions_and_date_are_on_the_page(tree: Tree) -> None:
     assert "7 done, 3 missing" in text
     assert "fingerprint f0" in tree.by_id("data-1")
     everything = tree.text(tree.all("main")[0])
-    assert "torch 2.9, numpy 2.4" in everything
-    assert "torch 2 " in everything
+    assert "numpy 2.4, torch 2.9" in everything
+    assert "Trained with torch 2 " in everything
     assert "probe options.rho 0.1" in everything
     assert "Judged on 2026-11-23" in tree.text(tree.all("header")[0])
 
@@ -456,16 +459,25 @@ def test_figures_are_inside_and_missing_ones_are_said_to_be_missing(tree: Tree) 
 
 
 def test_phase_planes_of_the_folder_and_the_diagram_beside_it_are_shown_with_numbers(tree: Tree) -> None:
-    assert tree.by_id("extra-1-title") == "Phase plane: measures"
-    assert tree.by_id("extra-2-title") == "Phase diagram: beside"
+    assert tree.by_id("extra-1-title") == "Phase plane: CelebA subset (10,000 images)"
+    assert tree.by_id("extra-2-title") == f"Phase diagram: {NASTY}, pixels, pca"
     text = tree.by_id("extra-2")
     assert "phase_agreement 0.9877" in text
     assert "config.rho 0, 0.01, ... 0.31 (32 values)" in text
     assert "boundaries 2.error_cells 0.5" in text
     assert "boundaries 1.error_cells" not in text
+    assert "config.table" not in text
+    assert "agreements.23.cells 23 agreements 16 more in summary.json" in text
     assert [len(tree.inside(tree.all("*", id=f"extra-{k}")[0], "img")) for k in (1, 2)] == [1, 1]
 
 
+@pytest.fixture
+def no_panel_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures of the sweep's results take long and are not what is tested."""
+    monkeypatch.setattr("realdata.figures.panel_figures", lambda panel: [])
+
+
+@pytest.mark.usefixtures("no_panel_figures")
 def test_a_diagram_inside_of_the_folder_is_shown_once(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(folder, out)
@@ -476,11 +488,11 @@ def test_a_diagram_inside_of_the_folder_is_shown_once(folder: Path, tmp_path: Pa
     for beside in ([], [inside]):
         tree = parsed(html_report.page(out, out / "report", beside))
         titles = [tree.text(n) for n in tree.all("h3") if re.match("Phase (plane|diagram)", tree.text(n))]
-        assert titles == ["Phase plane: measures", "Phase diagram: diagram"]
+        assert titles == ["Phase plane: CelebA subset (10,000 images)", f"Phase diagram: {NASTY}, pixels, pca"]
 
 
 def noise(seed: int) -> Picture:
-    pixels = np.random.default_rng(seed).integers(0, 256, (300, 400, 3), np.uint8)
+    pixels = np.random.default_rng(seed).integers(0, 256, (75, 100, 3), np.uint8)
     written = io.BytesIO()
     Image.fromarray(pixels).save(written, format="PNG", dpi=(200, 200))
     return Picture(written.getvalue(), "noise", f"noise {seed}")
@@ -492,17 +504,18 @@ def test_pictures_lose_sharpness_before_the_page_is_too_large() -> None:
     for _ in html_figures.DENSITIES:
         found = embedded(pictures, budget)
         assert len(found) == 4
-        assert {(each.width, each.height) for each in found.values()} == {(192, 144)}
+        assert {(each.width, each.height) for each in found.values()} == {(48, 36)}
         with Image.open(io.BytesIO(base64.b64decode(found[pictures[0]].address.split(",")[1]))) as image:
             widths.append(image.width)
         total = sum(len(each.address) for each in found.values())
         assert total <= budget
         budget = total - 1
-    assert widths == [round(density * 192) for density in html_figures.DENSITIES]
+    assert widths == [round(density * 48) for density in html_figures.DENSITIES]
     # Not even the least sharp ones fit: the last is left out.
     assert list(embedded(pictures, budget)) == pictures[:3]
 
 
+@pytest.mark.usefixtures("no_panel_figures")
 def test_pictures_that_did_not_fit_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(html_report, "embedded", lambda pictures: {})
     tree = check_page(html_report.page(folder, folder / "report"))
@@ -695,7 +708,7 @@ def broken(folder: Path, kind: str) -> list[str]:
         ("json of a list", "predictions.json is not what predict writes"),
         ("fewer predictions", "predictions.json lacks R4"), ("verdict", "verdict='perhaps'"),
         ("figure", "R1.png is not a"), ("with nothing", "has no summary.json"), ("with no figure", "has no figure"),
-        ("with bad json", "summary.json is not JSON"), ("with but not html", "without --html"),
+        ("with bad json", "summary.json is not what a phase diagram writes"), ("with but not html", "without --html"),
         ("with but no figures", "with --no-figures"),
     ],
 )  # fmt: skip
