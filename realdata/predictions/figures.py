@@ -113,6 +113,7 @@ def _draw_probing(axes: Axes, evidence: Evidence) -> None:
 
     axes.axvline(EASY_ALLOWANCE, color=EASY, linewidth=1.0, linestyle=":", label="most the easy error may rise")
     axes.set_xlabel("probing error, SAM minus SGD", fontsize=8)
+    axes.locator_params(axis="x", nbins=5)
 
 
 def _draw_weights(axes: Axes, evidence: Evidence) -> None:
