@@ -11,10 +11,13 @@ import pytest
 from matplotlib.image import imread
 from standins import write_cifar_mnist
 
-from realdata import phase_diagram
+from realdata import datasets, phase_diagram
 from realdata.feature_agreement import Agreement
 from realdata.feature_diagram import METRICS, FeatureDiagram
+from realdata.feature_heads import train_heads
 from realdata.feature_lines import analytic_lines, share_on_its_side, sign_change, with_strengths
+from realdata.feature_table import feature_table
+from realdata.feature_toy import gaussian_table
 from toymodels.command_line import run_command
 from toymodels.data import redundant, spurious
 from toymodels.networks import network
@@ -144,6 +147,26 @@ def test_what_is_not_allowed_is_one_clear_line(
     import re
 
     assert re.search(message, line), line
+
+
+# --- what is trained on what ------------------------------------------------------------------------------------------
+
+
+def test_the_images_train_one_map_and_the_toy_s_data_the_other(root: Path) -> None:
+    data = datasets.load("cifar_mnist", root, {"correlation": 0.5})
+    table = feature_table(data, "pixels", "probe", 5)
+    values = {"steps": 60, "eta": 0.1, "init": 0.3}
+    wanted = Sweep(data=spurious(), values=values, axes={"p": [0.8, 1.0], "rho": [0.0, 0.2]}, seeds=1)
+    seen: list[tuple[int, int]] = []
+    diagram = FeatureDiagram.train(table, wanted, 0.5, progress=lambda done, total: seen.append((done, total)))
+    for heads, images in ((diagram.real, table), (diagram.toy, gaussian_table(table))):
+        alone = train_heads(images, wanted, 0.5)
+        for name in ("loss", "crossing_step", "hard_share", "hard_probing_error"):
+            np.testing.assert_allclose(heads[name].values, alone[name].values, rtol=1e-9)
+    assert not np.allclose(diagram.real["loss"].values, diagram.toy["loss"].values, rtol=1e-3)
+    # Eight runs and four by GD of sixty steps; nothing is counted twice.
+    assert {total for _, total in seen} == {12 * 60}
+    assert seen == sorted(seen)
 
 
 # --- agreement --------------------------------------------------------------------------------------------------------

@@ -209,6 +209,13 @@ def test_strengths_and_noise_are_measured_free_of_correlation() -> None:
     assert found.hidden < 0.06
 
 
+def test_directions_are_those_of_equally_weighted_groups() -> None:
+    # Easy and hard attribute agree in nearly all images: over images, either direction would hold half of the other.
+    data = table((4000, 200, 200, 5000), noise=0.5, width=5)
+    renamed = dataclasses.replace(data, names=tuple(f"PC {k}" for k in range(5)))
+    np.testing.assert_allclose(directions(renamed), np.eye(2, 5), atol=0.06)
+
+
 def test_a_rotation_of_the_features_changes_no_strength() -> None:
     data = table((400, 300, 200, 500), noise=0.5, width=5)
     # In that basis the two directions are found from the means, orthogonal to one another; make them so here as well.
