@@ -236,7 +236,7 @@ def _flat(name: str, value: Any) -> Iterable[tuple[str, str]]:
         shown = [_word(each) for each in value]
         few = len(shown) <= 8
         yield name, ", ".join(shown) if few else f"{shown[0]}, {shown[1]}, ... {shown[-1]} ({len(shown)} values)"
-    elif value is not None and value != []:
+    elif value not in (None, "", []):
         yield name, _word(value)
 
 

@@ -154,10 +154,10 @@ def top_of(verdicts: Verdicts | None, found: Sequence[Group], runs: Runs) -> Top
         answer = _answer_without_verdicts(found)
     else:
         names = [each.name for each in verdicts.predicted]
-        span = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+        span = f"prediction {names[0]}" if len(names) == 1 else f"predictions {names[0]} to {names[-1]}"
         asked = (
-            f"Do the theory's predictions {span} of what SAM does to easy and hard features hold for networks trained"
-            " on real images?"
+            f"{'Does' if len(names) == 1 else 'Do'} the theory's {span} of what SAM does to easy and hard features hold"
+            " for networks trained on real images?"
         )
         answer = _answer(verdicts)
     return Top(asked, data, answer, count_words(counts(runs)) + ".", tuple(_caveats(verdicts, found, runs, titles)))
