@@ -3,11 +3,16 @@
 C7 and C10 are about one atom kind. With a correlation p the drives at small margins, where every example weight is 1/2,
 are those of one atom kind of strengths (2p - 1) mu_e and mu_h: the minority undoes as much of the majority's drive.
 That is where both lines belong, at the start and on the way to collapse. Noise enters neither.
+
+A two-layer head has no weights of its own for each feature. It is compared with a diagonal network of two features and
+the same norm: ``||theta||^2 = 2 K init^2 = 4 a^2``. Fully connected networks do not balance as the diagonal one does
+(docs/beyond-the-diagonal.md), so there the lines say what the theory would say, not what it claims.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -74,6 +79,19 @@ def sign_change(advantage: FloatArray) -> Boundary:
     return Boundary(
         "advantage", "no advantage by the flow without noise", "flow", np.arcsinh(advantage / SHARP)[..., None]
     )
+
+
+def theory_sweep(sweep: Sweep, dims: int) -> Sweep:
+    """The sweep of the theory's network of two features that stands for heads on ``dims`` features.
+
+    It is the sweep itself for diagonal heads; for two-layer heads ``init`` is that of the same norm.
+    """
+    if isinstance(sweep.network, Diagonal):
+        return sweep
+    factor = math.sqrt(dims / 2)
+    if "init" in sweep.axes:
+        return dataclasses.replace(sweep, axes={**sweep.axes, "init": factor * np.asarray(sweep.axes["init"])})
+    return dataclasses.replace(sweep, values={**sweep.values, "init": factor * float(sweep.column("init")[0])})
 
 
 def with_strengths(sweep: Sweep, mu_easy: float, mu_hard: float) -> Sweep | None:

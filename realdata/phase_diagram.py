@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -34,11 +35,17 @@ METRICS = (
     "advantage", "error_advantage", "accuracy_advantage", "hard_share", "hard_probing_error", "easy_probing_error",
     "worst_group_accuracy",
 )  # fmt: skip
-DEFAULT_X, DEFAULT_Y = "rho=0:0.7:32", "p=0.5:1:32"
+DEFAULT_X = {"diagonal": "rho=0:0.7:32", "linear": "rho=0:0.4:32", "relu": "rho=0:0.4:32"}
+DEFAULT_Y = "p=0.5:1:32"
 DEFAULT_LEVEL = 0.4
 LEVELS = "0.6,0.5,0.4,0.3,0.2,0.1"
 DEFAULTS: dict[str, float] = {"init": 0.3, "eta": 0.02, "steps": 1500}
-"""Where they differ from the toy's: features of images are noisy, so heads start smaller and need fewer steps."""
+TWO_LAYER_DEFAULTS: dict[str, float] = {"init": 0.3, "eta": 0.01, "steps": 3000}
+"""Where they differ from the toy's: features of images are noisy, so heads start smaller and need fewer steps. All of a
+two-layer head's norm serves any direction: it starts with that of a diagonal network of two features, so that its init
+is times sqrt(2 / K), and learns in shorter steps."""
+LOOSE = 0.02
+"""Losses that match no better than this are worth a remark."""
 NUMBERS = (
     "rho",
     "p",
@@ -84,7 +91,7 @@ def parser() -> OneLineParser:
         help="most images to train on, and to measure on, spread over the groups (default 2000)",
     )  # fmt: skip
     map_ = made.add_argument_group("map")
-    map_.add_argument("--x", metavar="AXIS", help=f"horizontal axis, {AXIS_HELP} (default {DEFAULT_X})")
+    map_.add_argument("--x", metavar="AXIS", help=f"horizontal axis, {AXIS_HELP} (default {DEFAULT_X['diagonal']})")
     map_.add_argument("--y", metavar="AXIS", help=f"vertical axis (default {DEFAULT_Y})")
     map_.add_argument(
         "--metric", choices=METRICS, default="advantage",
@@ -107,10 +114,12 @@ def parser() -> OneLineParser:
     )
     for name in NUMBERS:
         known = parameter(name)
-        default = DEFAULTS.get(name, known.default)
+        default = f"{DEFAULTS.get(name, known.default):g}"
+        if name in TWO_LAYER_DEFAULTS:
+            default += ", two-layer: " + ("times sqrt(2/K)" if name == "init" else f"{TWO_LAYER_DEFAULTS[name]:g}")
         heads.add_argument(
             f"--{name.replace('_', '-')}", type=float, metavar="N" if known.whole else "X",
-            help=f"{known.meaning} (default {default:g})",
+            help=f"{known.meaning} (default {default})",
         )  # fmt: skip
     made.add_argument("--engine", default="auto", metavar="NAME", help="auto, cpu, triton or reference (default auto)")
     made.add_argument("--precision", choices=("float32", "float64"), help="default: the engine's own")
@@ -153,8 +162,9 @@ def sweep_from_options(options: argparse.Namespace) -> Sweep:
     from toymodels.sweep import Sweep
 
     given = {name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None}
+    chosen = options.network or NETWORK_OF[options.basis]
     axes: dict[str, list[float]] = {}
-    for option, text in (("--y", options.y or DEFAULT_Y), ("--x", options.x or DEFAULT_X)):
+    for option, text in (("--y", options.y or DEFAULT_Y), ("--x", options.x or DEFAULT_X[chosen])):
         name, axis = parse_axis(text, option)
         if name not in AXES:
             raise ValueError(f"{option} {text!r}: {name} is no axis here; allowed: {', '.join(AXES)}")
@@ -165,13 +175,13 @@ def sweep_from_options(options: argparse.Namespace) -> Sweep:
         if len(axis) < 2:
             raise ValueError(f"{option} {text!r} has {len(axis)} value; allowed: at least 2")
         axes[name] = axis
-    values = {name: value for name, value in {**DEFAULTS, **given}.items() if name not in axes}
+    values = {name: value for name, value in {**_defaults(chosen, options.dims), **given}.items() if name not in axes}
     if not options.probe_noise > 0:
         raise ValueError(f"--probe-noise={options.probe_noise:g}; allowed: > 0")
     level = DEFAULT_LEVEL if options.level is None else options.level
     return Sweep(
         # A diagonal head has the theory's features only where they are coordinates; a two-layer head sees no basis.
-        network=network(options.network or NETWORK_OF[options.basis]),
+        network=network(chosen),
         data=spurious(),
         rule=rule(options.rule, options.effect),
         values=values,
@@ -179,6 +189,12 @@ def sweep_from_options(options: argparse.Namespace) -> Sweep:
         seeds=options.seeds,
         loss_levels=tuple(dict.fromkeys((level, *number_list(options.levels or LEVELS, "--levels")))),
     )
+
+
+def _defaults(head: str, dims: int) -> dict[str, float]:
+    if head == "diagonal":
+        return DEFAULTS
+    return {**TWO_LAYER_DEFAULTS, "init": TWO_LAYER_DEFAULTS["init"] * math.sqrt(2 / max(dims, 2))}
 
 
 def _table(options: argparse.Namespace) -> FeatureTable:
@@ -275,6 +291,9 @@ def report(summary: dict[str, Any]) -> str:
         shares = [f"{name} {line[name]:.0%} of {line[f'{name}_cells']}" for name in ("real", "toy") if line.get(name)]
         if shares:
             rows.append((line["claim"], f"cells on their side of the {line['name']}: {', '.join(shares)}"))
+    below = summary["loss_below_level"][level]
+    if below is not None and below > LOOSE:
+        rows.append(("matched loss", f"runs cross the level by up to {below:.0%}; a smaller --eta matches it better"))
     if summary["lines_are_of"]:
         rows.append(("lines", summary["lines_are_of"]))
     width = max(len(name) for name, _ in rows)

@@ -15,7 +15,7 @@ from realdata import datasets, phase_diagram
 from realdata.feature_agreement import Agreement
 from realdata.feature_diagram import METRICS, FeatureDiagram
 from realdata.feature_heads import train_heads
-from realdata.feature_lines import analytic_lines, share_on_its_side, sign_change, with_strengths
+from realdata.feature_lines import analytic_lines, share_on_its_side, sign_change, theory_sweep, with_strengths
 from realdata.feature_table import feature_table
 from realdata.feature_toy import gaussian_table
 from toymodels.command_line import run_command
@@ -113,6 +113,7 @@ def test_principal_components_get_a_two_layer_head(root: Path, tmp_path: Path) -
     phase_diagram.main([*arguments, "--out", str(tmp_path)])
     found = summary_of(tmp_path)
     assert found["config"]["network"]["name"] == "linear"
+    assert found["config"]["values"]["init"] == pytest.approx(0.3 * np.sqrt(2 / 6))
     # Of the stand-in's pixels the lower block, the hard attribute, has the larger distance of means.
     assert found["about"]["strengths"]["fit"]["mu_hard"] > found["about"]["strengths"]["fit"]["mu_easy"]
     assert found["lines"] == {}
@@ -218,6 +219,21 @@ def test_with_contradicting_images_the_easy_drive_is_weaker() -> None:
     assert np.isnan(collapse.field[0]).all()
     assert np.isnan(turning.field[:3]).all()
     assert np.isfinite(collapse.field[1:]).all()
+
+
+def test_a_two_layer_head_is_compared_at_its_norm() -> None:
+    axes = {"p": [0.8, 1.0], "rho": [0.1, 0.5]}
+    made = {"data": spurious(), "seeds": 1}
+    linear = Sweep(axes=axes, network=network("linear"), values={"init": 0.1}, **made)
+    layers = network("linear").initial_layers(np.arange(200), np.full(200, 0.1), 32, 16)
+    norm = np.sqrt(np.mean([(layers[0] ** 2).sum((1, 2)) + (layers[1] ** 2).sum(1)]))
+    # Four weights of the size a: two features, two layers.
+    a = theory_sweep(linear, 32).column("init")[0]
+    assert a == pytest.approx(norm / 2, rel=0.02)
+    swept = Sweep(axes={"init": [0.1, 0.2], "rho": [0.1, 0.5]}, network=network("linear"), **made)
+    np.testing.assert_allclose(theory_sweep(swept, 32).axes["init"], [a, 2 * a])
+    diagonal = Sweep(axes=axes, values={"init": 0.1}, **made)
+    assert theory_sweep(diagonal, 32) is diagonal
 
 
 def test_rules_without_these_claims_have_no_lines() -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from toy_images import configuration, toy
 
-from realdata.datasets.base import EVALUATE, FIT, ImageData
+from realdata import checkpoints
+from realdata.datasets.base import EVALUATE, FIT, TRAIN, ImageData
+from realdata.extraction import extract
 from realdata.feature_table import FeatureTable, feature_table
-from tests.realdata.toy_images import toy
+from realdata.train import train
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +75,23 @@ def test_the_same_seed_chooses_the_same_images_and_another_does_not(data: ImageD
     first, again, other = (feature_table(data, basis="pca", dims=2, examples=8, seed=seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first.features, again.features)
     assert not np.array_equal(first.features, other.features)
+
+
+def test_a_frozen_network_of_our_own_is_an_embedding(
+    data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAMBALANCE_CACHE", str(tmp_path / "cache"))
+    settings = configuration(epochs=1)
+    run = train(settings, data, tmp_path / "backbone", progress=False)
+    table = feature_table(data, "frozen:small_cnn", "pca", 8, weights=str(run.checkpoints[-1].path))
+    backbone = checkpoints.load(run.checkpoints[-1], settings, data)
+    embeddings = extract(backbone, data, data.rows(TRAIN)).features.astype(np.float64)
+    assert embeddings.shape[1] == 8
+    # All components of the embeddings are kept, turned and scaled by one factor: angles and ratios stay.
+    ours, theirs = (x - x.mean(axis=0) for x in (table.features[table.rows(FIT)], embeddings))
+    grams = [x @ x.T / (x**2).sum() for x in (ours, theirs)]
+    np.testing.assert_allclose(grams[0], grams[1], atol=1e-4 * grams[1].max())
+    assert table.explained == pytest.approx(1.0, abs=1e-3)
 
 
 @pytest.mark.parametrize(
