@@ -117,8 +117,6 @@ def share_on_its_side(measured: FloatArray, line: Boundary) -> tuple[float | Non
 
 
 def describes(sweep: Sweep) -> str:
-    """What the lines leave out, in words."""
-    noise = "noise-free data"
-    if not isinstance(sweep.network, Diagonal):
-        return f"{noise}, the diagonal network of the same norm"
-    return noise
+    """What the lines are of, in words."""
+    theory_of = "the theory without noise"
+    return theory_of if isinstance(sweep.network, Diagonal) else f"{theory_of}, for a diagonal network of the same norm"
