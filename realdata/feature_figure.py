@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LOST_COLOUR = "#d9a441"
-"""Near the toy's orange for the easy feature, darker than a map's pale cells."""
-
 LINEAR_BELOW = 0.05
 """Differences from GD above this are drawn on a logarithmic scale, so that small ones stay visible."""
 
@@ -65,25 +62,19 @@ def feature_figure(diagram: FeatureDiagram, metric: str, level: float, flow: Flo
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     lines = diagram.lines(metric, flow)
     handles = []
-    missing = [~np.isfinite(values) for values in maps]
-    chance = [gone & (share >= 0.5) for gone, share in zip(missing, diagram.at_chance(), strict=True)]
-    lost = [gone & alone for gone, alone in zip(missing, diagram.lost(), strict=True)]
-    for k, (axes, title, values) in enumerate(zip(panels, _titles(diagram), maps, strict=True)):
+    chances = diagram.at_chance()
+    for axes, title, values, chance in zip(panels, _titles(diagram), maps, chances, strict=True):
         mapped = draw_map(axes, (x_name, x), (y_name, y), values, style)
-        _overlay(axes, x, y, chance[k], PHASE_COLOURS[Phase.COLLAPSE])
-        _overlay(axes, x, y, lost[k], LOST_COLOUR)
+        _overlay(axes, x, y, ~np.isfinite(values) & (chance >= 0.5))
         handles = draw_boundaries(axes, x, y, lines)
         axes.set_title(title, fontsize=9)
     panels[1].set_ylabel("")
     add_colour_bar(figure, mapped, list(panels), style)
-    rest = [gone & ~at & ~alone for gone, at, alone in zip(missing, chance, lost, strict=True)]
-    for cells, colour, label in (
-        (chance, PHASE_COLOURS[Phase.COLLAPSE], "still at chance at the end"),
-        (lost, LOST_COLOUR, f"loss {level:g} not reached, hard attribute lost"),
-        (rest, PHASE_COLOURS[Phase.UNFINISHED], f"loss {level:g} not reached by all seeds"),
-    ):
-        if any(part.any() for part in cells):
-            handles.append(Patch(facecolor=colour, edgecolor="0.3", linewidth=0.5, label=label))
+    missing = [~np.isfinite(values) for values in maps]
+    if any((gone & (chance >= 0.5)).any() for gone, chance in zip(missing, chances, strict=True)):
+        handles.append(_patch(Patch, PHASE_COLOURS[Phase.COLLAPSE], "still at chance at the end"))
+    if any((gone & (chance < 0.5)).any() for gone, chance in zip(missing, chances, strict=True)):
+        handles.append(_patch(Patch, PHASE_COLOURS[Phase.UNFINISHED], f"loss {level:g} not reached by all seeds"))
     figure.suptitle(f"{_title(diagram)}\n{_caption(diagram, metric, level)}", fontsize=9.5)
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
@@ -101,11 +92,17 @@ def _style(metric: str, maps: tuple[FloatArray, FloatArray]) -> MapStyle:
     return replace(style, limits=(float(low), float(high)))
 
 
-def _overlay(axes: Axes, x: FloatArray, y: FloatArray, where: np.ndarray, colour: str) -> None:
+def _overlay(axes: Axes, x: FloatArray, y: FloatArray, where: np.ndarray) -> None:
     from matplotlib.colors import ListedColormap
 
-    cells = np.ma.masked_array(np.zeros(where.shape), ~where)
-    axes.pcolormesh(cell_edges(x), cell_edges(y), cells, cmap=ListedColormap([colour]), rasterized=True)
+    dark = ListedColormap([PHASE_COLOURS[Phase.COLLAPSE]])
+    axes.pcolormesh(
+        cell_edges(x), cell_edges(y), np.ma.masked_array(np.zeros(where.shape), ~where), cmap=dark, rasterized=True
+    )
+
+
+def _patch(patch: type, colour: str, label: str):  # type: ignore[no-untyped-def]
+    return patch(facecolor=colour, edgecolor="0.3", linewidth=0.5, label=label)
 
 
 def _titles(diagram: FeatureDiagram) -> tuple[str, str]:

@@ -80,11 +80,10 @@ def train_heads(
         progress: called with (run-steps done, run-steps in all).
 
     Returns:
-        A dataset with the sweep's axes and ``seed`` as dimensions. At the end: ``loss``, ``status``
-        (:class:`kernels.Status`), ``stopped_step``, ``final_hard_share``. At the first crossing of each level
-        (..., level): ``crossing_step`` (-1: not reached), ``crossing_loss`` and each of ``MEASURES``, NaN where it was
-        not reached. For diagonal heads in the probe basis also ``first_gain``, by how much ln(u_h / u_e) grew in the
-        first step: what C7 speaks of.
+        A dataset with the sweep's axes and ``seed`` as dimensions: ``loss``, ``status`` (:class:`kernels.Status`) and
+        ``stopped_step`` at the end; ``crossing_step`` (-1: not reached), ``crossing_loss`` and each of ``MEASURES``
+        (..., level) at the first crossing of each level, NaN where it was not reached. For diagonal heads in the probe
+        basis also ``first_gain``, by how much ln(u_h / u_e) grew in the first step: what C7 speaks of.
 
     Raises:
         ValueError: for an axis or a kind of data that heads on images do not have.
@@ -143,7 +142,6 @@ def train_heads(
             "crossing_step": result.crossings.step,
             "crossing_loss": result.crossings.loss,
         }
-        found["final_hard_share"] = measure(sweep.network, result.layers, images, noise)["hard_share"]
         if isinstance(sweep.network, Diagonal) and table.names[:2] == ("easy", "hard"):
             log = np.log(np.abs(result.records.coefficients[..., :2]))
             found["first_gain"] = (log[:, 1, 1] - log[:, 1, 0]) - (log[:, 0, 1] - log[:, 0, 0])
@@ -195,7 +193,6 @@ _MEANING = {
     "loss": "final training loss",
     "status": "0 ok, 1 diverged, 2 collapsed",
     "stopped_step": "updates done",
-    "final_hard_share": "the hard attribute's share of the margin at the end",
     "first_gain": "growth of ln(u_hard / u_easy) in the first step",
     "crossing_step": "first step with training loss at or below the level; -1 if never",
     "crossing_loss": "training loss at the crossing",

@@ -1,9 +1,8 @@
-"""The theory's lines over a map of real features: C10's collapse boundary, C7's turning point, C8's window, the flow's
-change of sign.
+"""The theory's lines over a map of real features: C10's collapse boundary, C7's turning point, the flow's zero line.
 
-C7, C8 and C10 are about one atom kind. With a correlation p the drives at small margins, where every example weight is
-1/2, are those of one atom kind of strengths (2p - 1) mu_e and mu_h: the minority undoes as much of the majority's
-drive. That is where all three belong, at the start and on the way to collapse. Noise enters none.
+C7 and C10 are about one atom kind. With a correlation p the drives at small margins, where every example weight is 1/2,
+are those of one atom kind of strengths (2p - 1) mu_e and mu_h: the minority undoes as much of the majority's drive.
+That is where both lines belong, at the start and on the way to collapse. Noise enters neither.
 
 A two-layer head has no weights of its own for each feature. It is compared with a diagonal network of two features and
 the same norm: ``||theta||^2 = 2 K init^2 = 4 a^2``. Fully connected networks do not balance as the diagonal one does
@@ -33,7 +32,7 @@ SHARP = 0.005
 
 
 def analytic_lines(sweep: Sweep) -> list[Boundary]:
-    """C10, C7 and C8 over a sweep of spurious data, from the nominal start.
+    """C10 and C7 over a sweep of spurious data, from the nominal start.
 
     Returns:
         Fields of the nominal sweep's shape ``[ny, nx, 1]``; none for rules, starts and depths without these claims.
@@ -53,13 +52,15 @@ def analytic_lines(sweep: Sweep) -> list[Boundary]:
     strong, weak = np.maximum(distinct[0], distinct[1]), np.minimum(distinct[0], distinct[1])
     critical = collapse_boundary_rho(strong, weak, distinct[2], distinct[2])[back.reshape(-1)]
     threshold = theory.balance_threshold_rho((easy, hard), (start, start))
-    shrinks = theory.balanced_gradient_scale((np.where(known, easy, 0.0), hard), (start, start)) / hard
     log_rho = np.log(np.maximum(problem.rho, 1e-12))
-    turning = np.where(known & (easy > hard), log_rho - np.log(threshold), np.nan)
     fields = (
         ("collapse", "collapse boundary", "C10", np.where(known, log_rho - np.log(critical), np.nan)),
-        ("n_star", "$N = N^*$ at the start", "C7", turning),
-        ("hard_shrinks", "the hard feature shrinks at the start", "C8", log_rho - np.log(shrinks)),
+        (
+            "n_star",
+            "$N = N^*$ at the start",
+            "C7",
+            np.where(known & (easy > hard), log_rho - np.log(threshold), np.nan),
+        ),
     )
     return [Boundary(key, name, claim, field.reshape(nominal.shape)) for key, name, claim, field in fields]
 

@@ -36,7 +36,6 @@ BOUNDARY_STYLES: dict[str, dict[str, object]] = {
     "share_0.4": {"linestyle": ":", "linewidth": 1.5, "color": "black"},
     "share_0.5": {"linestyle": "-.", "linewidth": 1.8, "color": "#008837"},
     "share_0.6": {"linestyle": (0, (1, 3)), "linewidth": 1.5, "color": "black"},
-    "hard_shrinks": {"linestyle": ":", "linewidth": 2.0, "color": "black"},
     "advantage": {"linestyle": "-.", "linewidth": 1.8, "color": "#008837"},
 }
 
