@@ -3,8 +3,8 @@
 // Forward needs d of them for z = W_j . x, a comparison, and one masked by z > 0 for f += v_j z. Backward needs only
 // the masks and c_n = dloss/df(x_n): G_j = sum_n 1[z_nj > 0] c_n x_n, by d masked additions, because
 //     grad W_j = v_j G_j   and   grad v_j = sum_n 1[z_nj > 0] c_n W_j . x_n = W_j . G_j.
-// Samples are taken in tiles, so that masks stay in the first-level cache and the sums in registers: in relu_narrow.h for
-// up to six features, in relu_wide.h for more.
+// Samples are taken in tiles, so that masks stay in the first-level cache and the sums in registers: relu_narrow.h does
+// it for up to six features, relu_wide.h for more.
 #pragma once
 #include "relu_wide.h"
 
