@@ -29,12 +29,6 @@ constexpr int vector_bytes = 32;
 constexpr int vector_bytes = 16;
 #endif
 
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int vector_registers = 32;
-#else
-constexpr int vector_registers = 16;
-#endif
-
 typedef float FloatVector __attribute__((vector_size(vector_bytes)));
 typedef double DoubleVector __attribute__((vector_size(vector_bytes)));
 typedef int32_t IntVector __attribute__((vector_size(vector_bytes)));
@@ -137,16 +131,6 @@ SAMBALANCE_INLINE FloatVector masked_add(FloatVector a, FloatMask m, FloatVector
 }
 SAMBALANCE_INLINE DoubleVector masked_add(DoubleVector a, DoubleMask m, DoubleVector b) {
   asm("vaddpd %2, %0, %0 %{%1%}" : "+v"(a) : "Yk"(m), "v"(b));
-  return a;
-}
-// The same sum by the multipliers, b 1 + a: additions that alternate with these use all units of processors that have
-// adders besides.
-SAMBALANCE_INLINE FloatVector masked_add_by_fma(FloatVector a, FloatMask m, FloatVector b) {
-  asm("vfmadd231ps %2, %3, %0 %{%1%}" : "+v"(a) : "Yk"(m), "v"(b), "v"(_mm512_set1_ps(1)));
-  return a;
-}
-SAMBALANCE_INLINE DoubleVector masked_add_by_fma(DoubleVector a, DoubleMask m, DoubleVector b) {
-  asm("vfmadd231pd %2, %3, %0 %{%1%}" : "+v"(a) : "Yk"(m), "v"(b), "v"(_mm512_set1_pd(1)));
   return a;
 }
 SAMBALANCE_INLINE FloatMask load_mask(const FloatMask* m) {
@@ -285,21 +269,6 @@ SAMBALANCE_INLINE FloatVector masked_add(FloatVector a, FloatMask m, FloatVector
 SAMBALANCE_INLINE DoubleVector masked_add(DoubleVector a, DoubleMask m, DoubleVector b) {
   return a + (DoubleVector)(m & (LongVector)b);
 }
-#if defined(__FMA__)
-SAMBALANCE_INLINE FloatVector masked_add_by_fma(FloatVector a, FloatMask m, FloatVector b) {
-  return fma((FloatVector)(m & (IntVector)b), splat<float>(1), a);
-}
-SAMBALANCE_INLINE DoubleVector masked_add_by_fma(DoubleVector a, DoubleMask m, DoubleVector b) {
-  return fma((DoubleVector)(m & (LongVector)b), splat<double>(1), a);
-}
-#else
-SAMBALANCE_INLINE FloatVector masked_add_by_fma(FloatVector a, FloatMask m, FloatVector b) {
-  return masked_add(a, m, b);
-}
-SAMBALANCE_INLINE DoubleVector masked_add_by_fma(DoubleVector a, DoubleMask m, DoubleVector b) {
-  return masked_add(a, m, b);
-}
-#endif
 // b is the operand that is cleared in the other lanes: it is relu's argument, which is never NaN there.
 SAMBALANCE_INLINE FloatVector masked_fma(FloatMask m, FloatVector a, FloatVector b, FloatVector c) {
   return fma(a, (FloatVector)(m & (IntVector)b), c);
