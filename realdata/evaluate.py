@@ -116,12 +116,12 @@ def cramers_v(counts: FloatArray) -> float | None:
         >>> cramers_v(np.array([[30.0, 0.0], [0.0, 10.0]]))
         1.0
     """
+    from scipy.stats.contingency import association
+
     counts = counts[counts.sum(axis=1) > 0][:, counts.sum(axis=0) > 0]
     if min(counts.shape) < 2:
         return None
-    total = counts.sum()
-    expected = counts.sum(axis=1, keepdims=True) * counts.sum(axis=0, keepdims=True) / total
-    return float(np.sqrt(((counts - expected) ** 2 / expected).sum() / total / (min(counts.shape) - 1)))
+    return float(association(counts.astype(np.int64), method="cramer"))
 
 
 def probe_attribute(

@@ -19,6 +19,7 @@ from realdata.feature_measures import MEASURES, ProbeImages, measure
 from realdata.feature_table import FeatureTable
 from realdata.feature_toy import signs
 from toymodels.networks import Diagonal
+from toymodels.simulation import put_rows
 from toymodels.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -153,9 +154,7 @@ def train_heads(
         for name in MEASURES:
             found[name] = np.stack([at[name] for at in at_levels], axis=1)
         for name, values in found.items():
-            if name not in store:
-                store[name] = np.empty((sweep.runs, *values.shape[1:]), dtype=values.dtype)
-            store[name][chosen] = values
+            put_rows(store, name, values, chosen, sweep.runs)
     return _dataset(sweep, store, result.engine, result.precision, seconds, total)
 
 

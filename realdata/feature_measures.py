@@ -27,9 +27,10 @@ import numpy as np
 
 from kernels.problem import FloatArray, Layers
 from realdata.datasets.base import EVALUATE
-from realdata.feature_table import FeatureTable
+from realdata.feature_table import FeatureTable, equal_weights
 from realdata.feature_toy import group_weights, signs
 from toymodels.networks import Diagonal, Network
+from toymodels.probe import normal_error
 
 MEASURES = ("hard_share", "hard_probing_error", "easy_probing_error", "worst_group_accuracy")
 
@@ -68,8 +69,7 @@ class ProbeImages:
     def part(self, half: int) -> tuple[FloatArray, FloatArray, FloatArray]:
         """(features, signs, weights) of a half; each group weighs a quarter there, too."""
         rows = np.flatnonzero(self.half == half)
-        weights = 0.25 / np.bincount(self.group[rows], minlength=4)[self.group[rows]]
-        return self.features[rows], self.signs[rows], weights
+        return self.features[rows], self.signs[rows], equal_weights(self.group[rows])
 
 
 def measure(network: Network, layers: Layers, images: ProbeImages, noise: float) -> dict[str, FloatArray]:
@@ -185,9 +185,5 @@ def _error(output: FloatArray, deviation: FloatArray, sign: FloatArray, weights:
 
     The regression's threshold is that of balanced attributes, whose mean is zero.
     """
-    from scipy.special import ndtr
-
-    score = sign[:, None] * output
-    ratio = np.divide(score, deviation, out=np.zeros_like(score), where=deviation > 0)
-    error: FloatArray = weights @ ndtr(-ratio)
+    error: FloatArray = weights @ normal_error(sign[:, None] * output, deviation)
     return error

@@ -120,7 +120,7 @@ def feature_table(
     fit = split == FIT
     attributes = [("hard", hard)] if easy is None else [("easy", easy), ("hard", hard)]
     directions, names, explained = _basis(vectors[fit], group[fit], [(n, a[fit]) for n, a in attributes], basis, dims)
-    features = ((vectors - _group_mean(vectors[fit], group[fit])) @ directions).astype(np.float64)
+    features = ((vectors - _centre(vectors[fit], group[fit])) @ directions).astype(np.float64)
     return FeatureTable(features, label, hard, easy, split, names, data.title, embedding, basis, explained)
 
 
@@ -164,22 +164,20 @@ def _chosen(split: NDArray[np.int8], group: IntArray, examples: int | None, seed
     if examples is None:
         return np.flatnonzero(split >= 0)
     rng = np.random.default_rng([seed, 7])
-    found = []
-    for part in (FIT, EVALUATE):
-        members = [rng.permutation(np.flatnonzero((split == part) & (group == g))) for g in np.unique(group)]
-        quota = _quotas([len(m) for m in members], examples)
-        found += [m[:q] for m, q in zip(members, quota, strict=True)]
-    return np.sort(np.concatenate(found))
+    parts = [np.flatnonzero(split == part) for part in (FIT, EVALUATE)]
+    return np.sort(np.concatenate([spread_over_groups(rows, group[rows], examples, rng) for rows in parts]))
 
 
-def _quotas(sizes: list[int], total: int) -> list[int]:
-    """How many of each group, as equal as their sizes allow: the small ones give what they lack to the others."""
-    quota = [0] * len(sizes)
-    left, order = total, sorted(range(len(sizes)), key=lambda g: sizes[g])
-    for place, g in enumerate(order):
-        quota[g] = min(sizes[g], left // (len(order) - place))
-        left -= quota[g]
-    return quota
+def spread_over_groups(rows: IntArray, group: IntArray, most: int, rng: np.random.Generator) -> IntArray:
+    """At most this many of ``rows`` ``[n]``, of groups ``[n]``: as equally many of each as there are."""
+    order = rng.permutation(len(rows))
+    rows, group = rows[order], group[order]
+    # Whoever comes first in its group has the lower rank; ranks are given out until there are enough.
+    rank = np.empty(len(rows), dtype=np.int64)
+    for each in np.unique(group):
+        members = np.flatnonzero(group == each)
+        rank[members] = np.arange(len(members))
+    return rows[np.argsort(rank, kind="stable")[:most]]
 
 
 def _embedded(data: ImageData, rows: IntArray, embedding: str, weights: str | None) -> NDArray[np.float32]:
@@ -199,22 +197,30 @@ def _embedded(data: ImageData, rows: IntArray, embedding: str, weights: str | No
     return np.asarray(found[rows], dtype=np.float32)
 
 
-def _balance(group: IntArray) -> FloatArray:
-    """Weights with sum 1 that give every group the same."""
+def equal_weights(group: IntArray) -> FloatArray:
+    """Weights ``[n]`` with sum 1 that give every group that occurs the same."""
     count = np.bincount(group)
-    weights = 1.0 / count[group]
-    return weights / weights.sum()
+    return 1.0 / (np.count_nonzero(count) * count[group])
 
 
-def _group_mean(vectors: NDArray[np.float32], group: IntArray) -> NDArray[np.float32]:
-    return _balance(group).astype(np.float32) @ vectors
+def group_means(vectors: NDArray[np.floating], group: IntArray) -> NDArray[np.floating]:
+    """Mean of ``vectors`` ``[n, E]`` in each group, ``[groups, E]``; zeros for a number that no image has."""
+    means = np.zeros((int(group.max()) + 1, vectors.shape[1]), dtype=vectors.dtype)
+    for g in np.unique(group):
+        means[g] = vectors[group == g].mean(axis=0)
+    return means
+
+
+def _centre(vectors: NDArray[np.float32], group: IntArray) -> NDArray[np.float32]:
+    """Mean over equally weighted groups."""
+    return equal_weights(group).astype(np.float32) @ vectors
 
 
 def _basis(
     vectors: NDArray[np.float32], group: IntArray, attributes: list[tuple[str, IntArray]], basis: str, dims: int
 ) -> tuple[FloatArray, tuple[str, ...], float]:
     """Matrix [E, dims] from centred vectors to features, names, and the share of the variance they hold."""
-    centred = vectors - _group_mean(vectors, group)
+    centred = vectors - _centre(vectors, group)
     total = float((centred**2).mean(axis=0, dtype=np.float64).sum())
     if basis == "pca":
         components = _components(centred, dims)
@@ -225,7 +231,7 @@ def _basis(
     reduced = (centred @ components).astype(np.float64)
     whitening = _whitening(reduced, group)
     white = reduced @ whitening
-    weights = _balance(group)
+    weights = equal_weights(group)
     # The differences of means first, then the components in their order: each made orthogonal to those before it.
     signs = [np.where(attribute == 1, 1.0, -1.0) for _, attribute in attributes]
     contrasts = [(weights * sign) @ white for sign in signs]
@@ -253,10 +259,8 @@ def _components(centred: NDArray[np.float32], count: int) -> FloatArray:
 
 def _whitening(reduced: FloatArray, group: IntArray) -> FloatArray:
     """Symmetric [q, q] matrix that makes the (shrunk) covariance within equally weighted groups the identity."""
-    means = np.stack([reduced[group == g].mean(axis=0) if (group == g).any() else np.zeros(reduced.shape[1])
-                      for g in range(group.max() + 1)])  # fmt: skip
-    inner = reduced - means[group]
-    covariance = (inner * _balance(group)[:, None]).T @ inner
+    inner = reduced - group_means(reduced, group)[group]
+    covariance = (inner * equal_weights(group)[:, None]).T @ inner
     shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
     values, vectors = np.linalg.eigh(shrunk)
     root: FloatArray = (vectors / np.sqrt(values)) @ vectors.T

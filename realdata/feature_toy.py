@@ -25,7 +25,7 @@ import numpy as np
 
 from kernels.problem import FloatArray
 from realdata.datasets.base import EVALUATE, FIT
-from realdata.feature_table import FeatureTable, IntArray
+from realdata.feature_table import FeatureTable, IntArray, equal_weights, group_means, spread_over_groups
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def group_weights(table: FeatureTable, rows: IntArray) -> FloatArray:
         raise ValueError(
             f"{table.title} has groups of {count.tolist()} images (hard times easy attribute); allowed: at least 1"
         )
-    return 0.25 / count[table.group[rows]]
+    return equal_weights(table.group[rows])
 
 
 def directions(table: FeatureTable) -> FloatArray:
@@ -100,7 +100,7 @@ def measured_strengths(table: FeatureTable, part: int) -> Strengths:
     weights, sign, group = group_weights(table, rows), signs(table, rows), table.group[rows]
     features, both = table.features[rows], directions(table)
     contrasts = (weights[:, None] * sign).T @ features
-    inner = features - _group_means(features, group)[group]
+    inner = features - group_means(features, group)[group]
     variance = weights @ (inner @ both.T) ** 2
     rest = float(weights @ (inner**2).sum(axis=1)) - float(variance.sum())
     mu = np.einsum("kj,kj->k", contrasts, both)
@@ -144,13 +144,7 @@ def fewer_examples(table: FeatureTable, most: int, seed: int = 0) -> FeatureTabl
     kept: list[IntArray] = []
     for part in (FIT, EVALUATE):
         rows = table.rows(part)
-        order = rows[rng.permutation(len(rows))]
-        # Whoever comes first in its group has the lower rank; ranks are given out until there are enough.
-        rank = np.empty(len(order), dtype=np.int64)
-        for group in np.unique(table.group[order]):
-            members = np.flatnonzero(table.group[order] == group)
-            rank[members] = np.arange(len(members))
-        kept.append(order[np.argsort(rank, kind="stable")[:most]])
+        kept.append(spread_over_groups(rows, table.group[rows], most, rng))
     chosen = np.sort(np.concatenate(kept))
     return dataclasses.replace(
         table,
@@ -160,7 +154,3 @@ def fewer_examples(table: FeatureTable, most: int, seed: int = 0) -> FeatureTabl
         easy=None if table.easy is None else table.easy[chosen],
         split=table.split[chosen],
     )
-
-
-def _group_means(features: FloatArray, group: IntArray) -> FloatArray:
-    return np.stack([features[group == g].mean(axis=0) for g in range(4)])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from realdata.summary import (
     ALL_TARGETS,
     MEASURES,
+    SGD,
     Measure,
     Panel,
     Rule,
@@ -92,7 +93,7 @@ def against_rho(panel: Panel, values: dict[Measure, Values], target: str) -> Fig
     for axes, (measure, found) in zip(all_axes, values.items(), strict=True):
         for row, (stage, style, fill) in enumerate(stages):
             when = level_name(stage)
-            plain = found.cell((("sgd", "full", 0.0), target, stage))
+            plain = found.cell((SGD, target, stage))
             if plain.mean is not None:
                 axes.axhline(plain.mean, color=COLOURS["sgd"], linestyle=style, linewidth=1.2, label=f"SGD, {when}")
                 if plain.half:

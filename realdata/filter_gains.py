@@ -28,6 +28,7 @@ import numpy as np
 from kernels.problem import FloatArray, IntArray, TrainingProblem, require_whole
 from realdata.datasets.base import FIT
 from toymodels import theory
+from toymodels.theory.elementary import sigmoid
 
 if TYPE_CHECKING:
     from realdata.feature_table import FeatureTable
@@ -293,11 +294,13 @@ class _Run:
 
     def at(self, target: float, time: FloatArray) -> tuple[FloatArray, float, float]:
         """(log-gains ``[K]``, tau, S) at the first crossing of the mean weight, between two recorded ``time`` s."""
+        from scipy.integrate import cumulative_trapezoid
+
         after = max(int((self.real <= target).argmax()), 1)
         before = after - 1
         share = float(np.clip((self.real[before] - target) / (self.real[before] - self.real[after]), 0.0, 1.0))
-        tau = _cumulative(self.phantom, time)
-        suppression = _cumulative(self.rate * self.phantom, time)
+        tau = cumulative_trapezoid(self.phantom, time, initial=0)
+        suppression = cumulative_trapezoid(self.rate * self.phantom, time, initial=0)
         gains, tau_at, suppression_at = (
             values[before] + share * (values[after] - values[before]) for values in (self.gains, tau, suppression)
         )
@@ -307,22 +310,13 @@ class _Run:
 def _run(margins: FloatArray, weights: FloatArray, mu: FloatArray, u: FloatArray, rho: float, start: float) -> _Run:
     """Read off a run with coefficients ``u`` ``[R, K]`` on y_n x_nk ``[n, K]``; balanced weights stay so: u = a^2."""
     a = np.sqrt(u)
-    lam = _sigmoid(-(u @ margins.T))
+    lam = sigmoid(-(u @ margins.T))
     drive = (lam * weights) @ margins
     norm = theory.gradient_norm(drive.T, a.T, a.T)
     chi = theory.suppression_factor(theory.perturbation_ratio(rho, drive, norm[:, None]))
-    phantom = lam if rho == 0 else _sigmoid(-((chi**2 * u) @ margins.T))
+    phantom = lam if rho == 0 else sigmoid(-((chi**2 * u) @ margins.T))
     rate = theory.suppression_time_rate(mu, a.T)
     return _Run(lam @ weights, phantom @ weights, np.log(a / start), rate)
-
-
-def _sigmoid(x: FloatArray) -> FloatArray:
-    return np.asarray(np.exp(-np.logaddexp(0.0, -x)))
-
-
-def _cumulative(values: FloatArray, time: FloatArray) -> FloatArray:
-    """Trapezoidal integral from the first time on."""
-    return np.concatenate([[0.0], np.cumsum(0.5 * (values[1:] + values[:-1]) * np.diff(time))])
 
 
 def quadratic_fit(mu: FloatArray, gains: FloatArray) -> Fit:

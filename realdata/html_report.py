@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from realdata.html_figures import Picture, embedded, figures_named, picture_of_figure, picture_of_file
 from realdata.html_summary import Group, count_words, counts, groups, lost_runs, settings_of, top_of
-from realdata.html_verdicts import SYMBOLS, Predicted, Verdicts, likeness, read_verdicts
+from realdata.html_verdicts import Predicted, Verdicts, likeness, read_verdicts
+from realdata.predictions.tables import SYMBOLS
 from toymodels.files import write_text
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def page(
     out: Path, to: Path, beside: Sequence[Path] = (), *, figures: bool = True, today: datetime.date | None = None
 ) -> str:
     """The page as text; ``today`` is the date that it bears. Other arguments and errors as :func:`write_html`."""
-    from realdata.report import describe, read_settings
+    from realdata.report import describe, read_settings, versions_of
     from realdata.results import read_results, write_results
     from realdata.summary import panels
 
@@ -110,7 +111,7 @@ def page(
         top=top_of(verdicts, found, runs), verdicts=verdicts, results=results, extras=extras,
         lost=lost_runs(found), run_words=count_words(counts(runs)), sources=_sources(runs), figures=figures,
         pictures=embedded(pictures), picture_of=predicted, today=(today or datetime.date.today()).isoformat(),
-        computed=_versions(runs), plan=_plan(verdicts), script=script, style=style,
+        computed=versions_of(runs), plan=_plan(verdicts), script=script, style=style,
         policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}",
         symbols=SYMBOLS, likeness=likeness, settings_of=settings_of,
     )  # fmt: skip
@@ -255,12 +256,6 @@ def _sources(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
             if words not in known:
                 known.append(words)
     return found
-
-
-def _versions(runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Versions with which trainings were computed."""
-    found = sorted({json.dumps(run["versions"], sort_keys=True) for run in runs.values() if "versions" in run})
-    return [", ".join(f"{name} {version}" for name, version in json.loads(each).items()) for each in found]
 
 
 def _plan(verdicts: Verdicts | None) -> list[tuple[str, str]]:

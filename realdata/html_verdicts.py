@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from realdata.predictions.base import written
+from realdata.predictions.tables import ALL_DATA, SYMBOLS, name_of, read_predictions
+
 CLAIMS: dict[str, str] = {
     "C7": "while the gradient norm per example weight, N, is below rho (mu_easy + mu_hard), the hard feature gains on"
     " the easy one under SAM; under plain gradient descent it only loses",
@@ -27,8 +30,6 @@ CLAIMS: dict[str, str] = {
     " downward parabola in mu",
 }
 """What the claims that predictions rest on say, in a sentence each; docs/theory.md has them in full."""
-
-SYMBOLS = {"holds": "✓", "fails": "✗", "undecided": "○"}
 
 LIKENESS = (
     (re.compile(r"-like\b|likeness|not the published", re.IGNORECASE), "a likeness, not the published data set"),
@@ -145,8 +146,6 @@ def read_verdicts(out: Path) -> Verdicts | None:
     Raises:
         ValueError: if one of the two files is missing or not what predict writes, or they contradict each other.
     """
-    from realdata.predictions.tables import ALL_DATA, read_predictions
-
     table, described = out / "predictions.parquet", out / "predictions.json"
     if not table.exists() and not described.exists():
         return None
@@ -197,7 +196,7 @@ def _places(rows: Sequence[Mapping[str, Any]], described: Sequence[Mapping[str, 
     first: dict[tuple[str, str, str], Mapping[str, Any]] = {}
     for row in rows:
         first.setdefault(_key(row), row)
-    names = [str(row["title"]) + (f", target {row['target']}" if row["target"] else "") for row in first.values()]
+    names = [name_of(row) for row in first.values()]
     made = []
     for number, ((key, row), name) in enumerate(zip(first.items(), names, strict=True), 1):
         # Two settings of one data set have one title.
@@ -229,8 +228,6 @@ def _predicted(
 
 
 def _line(row: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]) -> Line:
-    from realdata.predictions.base import written
-
     estimate, low, high = row["estimate"], row["low"], row["high"]
     interval = "—"
     if low is not None and high is not None:

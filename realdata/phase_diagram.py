@@ -15,26 +15,23 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from realdata.feature_diagram import METRICS, FeatureDiagram
+from realdata.feature_heads import AXES, FIXED
 from realdata.options import single
-from toymodels.command_line import AXIS_HELP, OneLineParser, module_parser, number_list, parse_axis
+from realdata.run import ROOT_VARIABLE, root_folder
+from toymodels.command_line import AXIS_HELP, OneLineParser, map_axes, module_parser, number_list
 from toymodels.files import writable_directory, write_text
 from toymodels.parameters import parameter
 
 if TYPE_CHECKING:
-    from realdata.feature_diagram import FeatureDiagram
     from realdata.feature_table import FeatureTable
     from toymodels.sweep import Sweep
 
-METRICS = (
-    "advantage", "error_advantage", "accuracy_advantage", "hard_share", "hard_probing_error", "easy_probing_error",
-    "worst_group_accuracy",
-)  # fmt: skip
 DEFAULT_X = {"diagonal": "rho=0:0.7:32", "linear": "rho=0:0.4:32", "relu": "rho=0:0.4:32"}
 DEFAULT_Y = "p=0.5:1:32"
 DEFAULT_LEVEL = 0.4
@@ -46,24 +43,8 @@ two-layer head's norm serves any direction: it starts with that of a diagonal ne
 is times sqrt(2 / K), and learns in shorter steps."""
 LOOSE = 0.02
 """Losses that match no better than this are worth a remark."""
-NUMBERS = (
-    "rho",
-    "p",
-    "init",
-    "eta",
-    "jitter",
-    "imbalance",
-    "weight_decay",
-    "momentum",
-    "steps",
-    "width",
-    "depth",
-    "batch",
-)
-"""Parameters that can be set; all but the last four can be axes."""
 NETWORK_OF = {"probe": "diagonal", "pca": "linear"}
 DEFAULT_OUT = "out/feature_phase_diagram"
-ROOT_VARIABLE = "SAMBALANCE_DATA"
 
 
 def parser() -> OneLineParser:
@@ -94,7 +75,7 @@ def parser() -> OneLineParser:
     map_.add_argument("--x", metavar="AXIS", help=f"horizontal axis, {AXIS_HELP} (default {DEFAULT_X['diagonal']})")
     map_.add_argument("--y", metavar="AXIS", help=f"vertical axis (default {DEFAULT_Y})")
     map_.add_argument(
-        "--metric", choices=METRICS, default="advantage",
+        "--metric", choices=tuple(METRICS), default="advantage",
         help="what is drawn; those named advantage are differences from GD, positive where SAM is better "
              "(default advantage: of the hard share)",
     )  # fmt: skip
@@ -112,7 +93,7 @@ def parser() -> OneLineParser:
     heads.add_argument(
         "--probe-noise", type=float, default=0.5, metavar="X", help="of probes, on hidden features (default 0.5)"
     )
-    for name in NUMBERS:
+    for name in (*AXES, *FIXED):
         known = parameter(name)
         default = f"{DEFAULTS.get(name, known.default):g}"
         if name in TWO_LAYER_DEFAULTS:
@@ -135,8 +116,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     if options.source:
         _refuse_other_options(options)
-        from realdata.feature_diagram import FeatureDiagram
-
         directory = writable_directory(options.out)
         diagram = FeatureDiagram.load(options.source)
     else:
@@ -155,26 +134,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def sweep_from_options(options: argparse.Namespace) -> Sweep:
     """The sweep that the options describe, vertical axis first; its strengths are measured later."""
-    from realdata.feature_heads import AXES
     from toymodels.data import spurious
     from toymodels.networks import network
     from toymodels.rules import rule
     from toymodels.sweep import Sweep
 
-    given = {name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None}
+    given = {name: getattr(options, name) for name in (*AXES, *FIXED) if getattr(options, name) is not None}
     chosen = options.network or NETWORK_OF[options.basis]
-    axes: dict[str, list[float]] = {}
-    for option, text in (("--y", options.y or DEFAULT_Y), ("--x", options.x or DEFAULT_X[chosen])):
-        name, axis = parse_axis(text, option)
+    texts = {"--y": options.y or DEFAULT_Y, "--x": options.x or DEFAULT_X[chosen]}
+    axes = map_axes(texts["--y"], texts["--x"], given)
+    for (option, text), (name, axis) in zip(texts.items(), axes.items(), strict=True):
         if name not in AXES:
             raise ValueError(f"{option} {text!r}: {name} is no axis here; allowed: {', '.join(AXES)}")
-        if name in axes:
-            raise ValueError(f"--x and --y are both {name!r}; allowed: two different parameters")
-        if name in given:
-            raise ValueError(f"{name} is both an axis ({option}) and fixed at {given[name]:g}; allowed: one of them")
         if len(axis) < 2:
             raise ValueError(f"{option} {text!r} has {len(axis)} value; allowed: at least 2")
-        axes[name] = axis
     values = {name: value for name, value in {**_defaults(chosen, options.dims), **given}.items() if name not in axes}
     if not options.probe_noise > 0:
         raise ValueError(f"--probe-noise={options.probe_noise:g}; allowed: > 0")
@@ -201,11 +174,7 @@ def _table(options: argparse.Namespace) -> FeatureTable:
     """The images' features, fewer if there are more than asked for."""
     if not options.data:
         raise ValueError("--data is not given; allowed: the name of a data set with an easy and a hard attribute")
-    root = options.root or os.environ.get(ROOT_VARIABLE)
-    if root is None:
-        raise ValueError(f"--root is not given; allowed: the folder that holds the data set, or ${ROOT_VARIABLE}")
-    if not Path(root).is_dir():
-        raise ValueError(f"--root={root!r} is not a folder; allowed: the folder that holds the data set")
+    root = root_folder(options.root)
     if options.examples < 8:
         raise ValueError(f"--examples={options.examples}; allowed: 8 or more, two of each group")
     from realdata import datasets
@@ -225,7 +194,6 @@ def _table(options: argparse.Namespace) -> FeatureTable:
 
 
 def _train(options: argparse.Namespace, table: FeatureTable, sweep: Sweep) -> FeatureDiagram:
-    from realdata.feature_diagram import FeatureDiagram
     from toymodels.progress import ProgressBar
 
     with ProgressBar("training heads") as bar:

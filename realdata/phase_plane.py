@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kernels.problem import FloatArray
-from realdata.summary import Panel, Rule
+from realdata.summary import SGD, Panel, Rule
 from toymodels import theory
 from toymodels.command_line import OneLineParser, module_parser
 from toymodels.files import writable_directory
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SGD: Rule = ("sgd", "full", 0.0)
 OF_FEATURE = ("mu", "response_v", "response_w", "imbalance")
 OF_NETWORK = ("gradient_scale", "gradient_share", "direction_cosine", "drive_cosine")
 GRID = 60

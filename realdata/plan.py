@@ -78,9 +78,7 @@ def make_plan(settings: Mapping[str, Any]) -> Plan:
     Raises:
         ValueError: names the setting, its value and what is allowed.
     """
-    grids = settings.get("grids", [{}])
-    if not isinstance(grids, list) or not grids or not all(isinstance(grid, dict) for grid in grids):
-        raise ValueError(f"grids={grids!r}; allowed: a list of settings")
+    grids = grids_of(settings)
     shared = {name: value for name, value in settings.items() if name != "grids"}
     found: dict[str, RunConfiguration] = {}
     for grid in grids:
@@ -91,22 +89,31 @@ def make_plan(settings: Mapping[str, Any]) -> Plan:
         base = {k: v for k, v in shared.items() if k not in ("seed", "seeds") or not {"seed", "seeds"} & grid.keys()}
         merged = {**base, **grid}
         for name in ("data_options", "model_options"):
-            merged[name] = {**_mapping(name, shared.get(name)), **_mapping(name, grid.get(name))}
+            merged[name] = {**mapping(name, shared.get(name)), **mapping(name, grid.get(name))}
         for configuration in _multiply(merged):
             found.setdefault(configuration.hash, configuration)
     ordered = sorted(found.values(), key=lambda configuration: configuration.seed)
     return Plan(
         configurations=tuple(ordered),
         root=settings.get("root"),
-        roots=_mapping("roots", settings.get("roots")),
+        roots=mapping("roots", settings.get("roots")),
         out=str(Path(settings.get("out", "out/sweep")).expanduser()),
         protocol=str(settings.get("protocol", "fast")),
-        probe_options=_mapping("probe_options", settings.get("probe_options")),
+        probe_options=mapping("probe_options", settings.get("probe_options")),
         evaluation_seed=typed("evaluation_seed", settings.get("evaluation_seed", 0), int),
     )
 
 
-def _mapping(name: str, value: Any) -> dict[str, Any]:
+def grids_of(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The grids of settings, an empty one where there are none; a ValueError if they are no grids."""
+    grids = settings.get("grids", [{}])
+    if not isinstance(grids, list) or not grids or not all(isinstance(grid, dict) for grid in grids):
+        raise ValueError(f"grids={grids!r}; allowed: a list of settings")
+    return grids
+
+
+def mapping(name: str, value: Any) -> dict[str, Any]:
+    """Settings inside of a setting, none for None; a ValueError if it is no mapping."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):

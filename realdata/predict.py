@@ -23,13 +23,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from realdata.configuration import RunConfiguration
-from realdata.jobs import FAILURE, Job, Outcome, state
+from realdata.jobs import DIVERGED, DONE, Job, state
 from realdata.options import add_configuration_flags, add_option_flags
 from realdata.plan import Plan, make_plan
-from realdata.run import add_job_flags, probe_options
+from realdata.run import add_job_flags
 from realdata.sweep import (
+    add_executor_flags,
+    exit_if_failed,
     local_executor,
     record_plan,
+    rootless_jobs,
     say_how_it_went,
     say_what_is_to_do,
     settings_from,
@@ -83,10 +86,7 @@ def parser() -> OneLineParser:
     made.add_argument("--embedding", metavar="NAME", help="features of R7: pixels or frozen:NAME (default pixels)")
     add_job_flags(made)
     made.add_argument("--out", metavar="DIR", help=f"folder of the results (default {DEFAULT_OUT})")
-    made.add_argument("--workers", type=int, metavar="N", help="jobs at once (default: one per GPU, or per CPU core)")
-    made.add_argument("--threads", type=int, metavar="N", help="CPU threads of each (default: cores / workers)")
-    made.add_argument("--dry-run", action="store_true", help="only say how many jobs and about how long")
-    made.add_argument("--no-estimate", action="store_true", help="do not measure a training step for the estimate")
+    add_executor_flags(made)
     made.add_argument("--no-train", action="store_true", help="evaluate and judge only what was trained already")
     made.add_argument("--no-figures", action="store_true", help="write no figures")
     add_configuration_flags(made, many=True, without=("method", "effect", "rho", "seed"))
@@ -115,12 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         say_how_it_went(outcomes)
     for path in judge(request, out, figures=not options.no_figures):
         print(f"  {path}")
-    _fail_if(outcomes)
-
-
-def _fail_if(outcomes: Sequence[Outcome]) -> None:
-    if any(outcome.status == FAILURE for outcome in outcomes):
-        raise SystemExit(1)
+    exit_if_failed(outcomes)
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -202,26 +197,19 @@ def _predictions() -> dict[str, Prediction]:
 
 def _jobs(request: Request, out: Path, device: str, *, train: bool) -> tuple[list[Job], int]:
     """The jobs, and how many are left out since they are not trained."""
-    plan = request.plan
-    options = probe_options(plan.protocol, plan.probe_options)
-    jobs, left_out = [], 0
-    for each in plan.configurations:
-        directory = (out / "runs" / each.hash).resolve()
-        job = Job(each.as_dict(), "", str(directory), device, plan.protocol, options, plan.evaluation_seed)
-        done = state(directory, job.evaluation) in ("done", "diverged")
-        if not train and not done and not _is_trained(directory):
-            left_out += state(directory) not in ("done", "diverged")
-            continue
-        # What is done needs no data.
-        root = "" if done else plan.root_of(each.data)
-        jobs.append(Job(**{**job.as_dict(), "root": root}))
-    return jobs, left_out
-
-
-def _is_trained(directory: Path) -> bool:
     from realdata.checkpoints import is_finished
 
-    return is_finished(directory)
+    jobs, left_out = [], 0
+    for each, job in zip(request.plan.configurations, rootless_jobs(request.plan, out, device), strict=True):
+        directory = Path(job.directory)
+        # What is done needs no data.
+        if state(directory, job.evaluation) in (DONE, DIVERGED):
+            jobs.append(job)
+        elif train or is_finished(directory):
+            jobs.append(dataclasses.replace(job, root=request.plan.root_of(each.data)))
+        else:
+            left_out += state(directory) not in (DONE, DIVERGED)
+    return jobs, left_out
 
 
 def judge(request: Request, out: Path, *, figures: bool = True) -> list[Path]:

@@ -160,7 +160,12 @@ def _words(name: str, value: Any) -> str:
     return f"{name.replace('_', ' ')} {'none' if value is None else value}"
 
 
+def versions_of(runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The versions with which runs were computed, a line for each set of them."""
+    found = sorted({json.dumps(run["versions"], sort_keys=True) for run in runs.values() if "versions" in run})
+    return [", ".join(f"{name} {version}" for name, version in json.loads(each).items()) for each in found]
+
+
 def _versions(runs: Mapping[str, Mapping[str, Any]]) -> str:
-    found = {json.dumps(run["versions"], sort_keys=True) for run in runs.values() if "versions" in run}
-    lines = [", ".join(f"{name} {version}" for name, version in json.loads(each).items()) for each in sorted(found)]
+    lines = versions_of(runs)
     return "Computed with " + "; and with ".join(lines) + ".\n" if lines else ""

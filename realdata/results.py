@@ -129,15 +129,27 @@ def read_results(path: str | Path) -> pd.DataFrame:
     Raises:
         ValueError: if there is none, or it lacks columns.
     """
+    return read_columns(path, COLUMNS, "a results.parquet that a sweep has written", "a table written by a sweep")
+
+
+def read_columns(path: str | Path, columns: Mapping[str, str], file: str, table: str) -> pd.DataFrame:
+    """Columns of a Parquet file, with their types.
+
+    Args:
+        file, table: what is allowed instead of no file, and of a table without these columns.
+
+    Raises:
+        ValueError: if there is none, or it lacks columns.
+    """
     import pandas as pd
 
     try:
-        table = pd.read_parquet(path)
+        found = pd.read_parquet(path)
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist; allowed: {file}") from None
     except (OSError, ValueError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise ValueError(f"{path} does not exist; allowed: a results.parquet that a sweep has written") from None
         raise ValueError(f"{path} is not a Parquet file: {' '.join(str(error).split())}") from None
-    missing = [name for name in COLUMNS if name not in table.columns]
+    missing = [name for name in columns if name not in found.columns]
     if missing:
-        raise ValueError(f"{path} lacks the columns {', '.join(missing)}; allowed: a table written by a sweep")
-    return table[list(COLUMNS)].astype(COLUMNS)
+        raise ValueError(f"{path} lacks the columns {', '.join(missing)}; allowed: {table}")
+    return found[list(columns)].astype(dict(columns))

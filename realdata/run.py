@@ -100,17 +100,23 @@ def probe_options(protocol: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
+def root_folder(given: str | None) -> str:
+    """Folder that holds the data sets, as a flag or the environment gives it; a ValueError if it is none."""
+    root = given or os.environ.get(ROOT_VARIABLE)
+    if root is None:
+        raise ValueError(f"--root is not given; allowed: the folder that holds the data set, or ${ROOT_VARIABLE}")
+    if not Path(root).is_dir():
+        raise ValueError(f"--root={root!r} is not a folder; allowed: the folder that holds the data set")
+    return root
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     # The name of the data set has to be known before its options can be flags.
     named = given[0] if given and not given[0].startswith("-") else None
     options = parser(named).parse_args(given)
-    root = options.root or os.environ.get(ROOT_VARIABLE)
-    if root is None:
-        raise ValueError(f"--root is not given; allowed: the folder that holds the data set, or ${ROOT_VARIABLE}")
-    if not Path(root).is_dir():
-        raise ValueError(f"--root={root!r} is not a folder; allowed: the folder that holds the data set")
+    root = root_folder(options.root)
     configuration = complete(_settings(options))
     out = writable_directory(options.out)
     directory = out / "runs" / configuration.hash

@@ -23,6 +23,8 @@ ALL_TARGETS = "mean of targets"
 Rule = tuple[str, str, float]
 """Method, effect, rho."""
 
+SGD: Rule = ("sgd", "full", 0.0)
+
 Key = tuple[Rule, str, float | None]
 """A cell: update rule, target, training-loss level (None: the end)."""
 
@@ -174,7 +176,7 @@ def losses_match(first: float, second: float, factor: float) -> bool:
 
 def plain_key(key: Key) -> Key:
     """The cell of SGD that a cell is compared with."""
-    return ("sgd", "full", 0.0), key[1], key[2]
+    return SGD, key[1], key[2]
 
 
 def values_of(panel: Panel, measure: Measure) -> Values:

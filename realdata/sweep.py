@@ -12,6 +12,7 @@ second sweep beside it shares the work. Writes results.parquet and results.json 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 from collections import Counter
@@ -37,13 +38,18 @@ def parser() -> OneLineParser:
     made.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N-1")
     add_job_flags(made)
     made.add_argument("--out", metavar="DIR", help="folder of the results (default out/sweep)")
+    add_executor_flags(made)
+    add_configuration_flags(made, many=True)
+    add_option_flags(made, many=True)
+    return made
+
+
+def add_executor_flags(made: argparse.ArgumentParser) -> None:
+    """How jobs are done: what ``sweep`` and ``predict`` share."""
     made.add_argument("--workers", type=int, metavar="N", help="jobs at once (default: one per GPU, or per CPU core)")
     made.add_argument("--threads", type=int, metavar="N", help="CPU threads of each (default: cores / workers)")
     made.add_argument("--dry-run", action="store_true", help="only say how many jobs and about how long")
     made.add_argument("--no-estimate", action="store_true", help="do not measure a training step for the estimate")
-    add_configuration_flags(made, many=True)
-    add_option_flags(made, many=True)
-    return made
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -64,6 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     say_how_it_went(outcomes)
     for path in paths:
         print(f"  {path}")
+    exit_if_failed(outcomes)
+
+
+def exit_if_failed(outcomes: Sequence[Outcome]) -> None:
+    """Exit status 1 where a job has failed."""
     if any(outcome.status == FAILURE for outcome in outcomes):
         raise SystemExit(1)
 
@@ -98,11 +109,19 @@ def settings_from(options: argparse.Namespace) -> dict[str, Any]:
 
 def jobs_of(plan: Plan, out: Path, device: str) -> list[Job]:
     """The jobs of a plan, in its order."""
+    return [
+        dataclasses.replace(job, root=plan.root_of(configuration.data))
+        for configuration, job in zip(plan.configurations, rootless_jobs(plan, out, device), strict=True)
+    ]
+
+
+def rootless_jobs(plan: Plan, out: Path, device: str) -> list[Job]:
+    """The jobs of a plan without the folder of their data, of which those that are done have no need."""
     options = probe_options(plan.protocol, plan.probe_options)
     return [
         Job(
-            configuration.as_dict(), plan.root_of(configuration.data),
-            str((out / "runs" / configuration.hash).resolve()), device, plan.protocol, options, plan.evaluation_seed,
+            configuration.as_dict(), "", str((out / "runs" / configuration.hash).resolve()), device, plan.protocol,
+            options, plan.evaluation_seed,
         )
         for configuration in plan.configurations
     ]  # fmt: skip

@@ -9,7 +9,7 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from toymodels.parameters import PARAMETERS, parameter
@@ -60,6 +60,17 @@ def _axis_values(expression: str) -> list[float]:
     if logarithmic:
         return [start * (stop / start) ** fraction for fraction in fractions]
     return [start + (stop - start) * fraction for fraction in fractions]
+
+
+def map_axes(y: str, x: str, given: Mapping[str, float]) -> dict[str, list[float]]:
+    """The two axes of a map, the vertical one first; a ValueError if they are the same, or fixed in ``given``."""
+    vertical, horizontal = parse_axis(y, "--y"), parse_axis(x, "--x")
+    if horizontal[0] == vertical[0]:
+        raise ValueError(f"--x and --y are both {horizontal[0]!r}; allowed: two different parameters")
+    for option, (name, _) in (("--x", horizontal), ("--y", vertical)):
+        if name in given:
+            raise ValueError(f"{name} is both an axis ({option}) and fixed at {given[name]:g}; allowed: one of them")
+    return dict((vertical, horizontal))
 
 
 def number_list(text: str, option: str) -> list[float]:

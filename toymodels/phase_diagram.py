@@ -23,8 +23,8 @@ from toymodels.command_line import (
     DATA_NAMES,
     add_parameter_options,
     given_parameters,
+    map_axes,
     module_parser,
-    parse_axis,
     run_command,
 )
 
@@ -132,13 +132,8 @@ def sweep_from_options(options: argparse.Namespace) -> Sweep:
     from toymodels.networks import network
     from toymodels.rules import rule
 
-    y, x = parse_axis(options.y or DEFAULT_Y, "--y"), parse_axis(options.x or DEFAULT_X, "--x")
-    if x[0] == y[0]:
-        raise ValueError(f"--x and --y are both {x[0]!r}; allowed: two different parameters")
     values = given_parameters(options)
-    for option, (name, _) in (("--x", x), ("--y", y)):
-        if name in values:
-            raise ValueError(f"{name} is both an axis ({option}) and fixed at {values[name]:g}; allowed: one of them")
+    y, x = map_axes(options.y or DEFAULT_Y, options.x or DEFAULT_X, values).items()
     return diagram_sweep(
         x=x,
         y=y,

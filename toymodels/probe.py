@@ -127,7 +127,7 @@ def probing_error(
         if points.sampled:
             hidden, points = _hidden(network, flat, part, draws_from=1)
         score = points.attributes[:, k] * (np.einsum("btm,bm->bt", hidden, beta) + offset[:, None])
-        return _normal_error(score, noise * np.linalg.norm(beta, axis=1)[:, None]) @ points.weights
+        return normal_error(score, noise * np.linalg.norm(beta, axis=1)[:, None]) @ points.weights
 
     return _by_chunks(network, layers, data, errors)
 
@@ -199,10 +199,10 @@ def _linear_error(first: FloatArray, data: ProbeData, noise: float, k: int, ridg
     own, other = data.mu[:, k] * seen[:, k], data.mu[:, 1 - k] * seen[:, 1 - k]
     variance = noise**2 * np.einsum("bi,bi->b", solved, seen) + ((sigma * seen) ** 2).sum(1)
     score = np.stack([own + other, own - other], axis=1)
-    return _normal_error(score, np.sqrt(np.maximum(variance, 0))[:, None]).mean(axis=1)
+    return normal_error(score, np.sqrt(np.maximum(variance, 0))[:, None]).mean(axis=1)
 
 
-def _normal_error(score: FloatArray, deviation: FloatArray) -> FloatArray:
+def normal_error(score: FloatArray, deviation: FloatArray) -> FloatArray:
     """Phi(-score / deviation); a probe that sees nothing (0 / 0) guesses."""
     from scipy.special import ndtr
 

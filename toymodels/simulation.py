@@ -77,7 +77,7 @@ def simulate(
         seconds += result.seconds
         name_of_engine, precision_used = result.engine, result.precision
         for name, values in _variables(sweep, result).items():
-            _put(store, name, values, rows, sweep.runs)
+            put_rows(store, name, values, rows, sweep.runs)
         if sweep.group_accuracy:
             sigma = np.stack([columns["noise_easy"][rows], columns["noise_hard"][rows]], axis=1)
             mu = np.stack([columns["mu_easy"][rows], columns["mu_hard"][rows]], axis=1)
@@ -85,7 +85,7 @@ def simulate(
             for name, layers in (("", result.layers), ("crossing_", result.crossings.layers)):
                 assert layers is not None
                 values = group_accuracy(sweep.network, layers, atom_rows, run_row, mu, sigma, extra)
-                _put(store, f"{name}group_accuracy", values, rows, sweep.runs)
+                put_rows(store, f"{name}group_accuracy", values, rows, sweep.runs)
         if sweep.probe_noise:
             probed = _probe_data(sweep, columns, rows)
             for name, layers in (("", result.layers), ("crossing_", result.crossings.layers)):
@@ -95,8 +95,8 @@ def simulate(
                     for attribute in ATTRIBUTES
                 ]
                 margins = attribute_margins(sweep.network, layers, probed)
-                _put(store, f"{name}probing_error", np.stack(errors, axis=-1), rows, sweep.runs)
-                _put(store, f"{name}attribute_margin", margins, rows, sweep.runs)
+                put_rows(store, f"{name}probing_error", np.stack(errors, axis=-1), rows, sweep.runs)
+                put_rows(store, f"{name}attribute_margin", margins, rows, sweep.runs)
     return _dataset(
         sweep,
         store,
@@ -252,7 +252,8 @@ def _variables(sweep: Sweep, result: TrainingResult) -> dict[str, np.ndarray]:
     return variables
 
 
-def _put(store: dict[str, np.ndarray], name: str, values: np.ndarray, rows: np.ndarray, runs: int) -> None:
+def put_rows(store: dict[str, np.ndarray], name: str, values: np.ndarray, rows: np.ndarray, runs: int) -> None:
+    """Keep ``values`` of some rows in the array ``name`` of all runs, made when its first rows come."""
     if name not in store:
         store[name] = np.empty((runs, *values.shape[1:]), dtype=values.dtype)
     store[name][rows] = values

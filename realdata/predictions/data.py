@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from realdata.configuration import RunConfiguration
 from realdata.jobs import WAITING
-from realdata.predictions.base import MATCH
-from realdata.predictions.runs import SGD, Design, trainings, with_rule
+from realdata.predictions.base import MATCH, mean_per_seed
+from realdata.predictions.runs import Design, trainings, with_rule
 from realdata.results import setting_of_values
-from realdata.summary import Measure, Panel, Rule, Values, losses_match, panels, values_of
+from realdata.summary import SGD, Measure, Panel, Rule, Values, losses_match, panels, values_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,7 +135,7 @@ class PredictionData:
         for level in levels:
             for seed, number in self.difference(values, rule, level).items():
                 found.setdefault(seed, []).append(number)
-        return {seed: math.fsum(numbers) / len(numbers) for seed, numbers in sorted(found.items())}
+        return mean_per_seed(found)
 
     def why_no_level(self, values: Values, rules: Collection[Rule]) -> str:
         """Why no level is matched: the mean losses at each."""

@@ -19,8 +19,8 @@ from realdata.predictions.base import (
     untestable,
 )
 from realdata.predictions.data import PredictionData
-from realdata.predictions.runs import SGD, tuning_pairs
-from realdata.summary import Rule
+from realdata.predictions.runs import tuning_pairs
+from realdata.summary import SGD, Rule
 
 LEAST_SEEDS = {"a": 5, "b": 5, "c": 3}
 """Per part; the further pairs of (c) are trained with the seeds of the scan."""

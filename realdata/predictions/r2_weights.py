@@ -14,7 +14,7 @@ from realdata.predictions.base import (
     untestable,
 )
 from realdata.predictions.data import PredictionData
-from realdata.predictions.runs import SGD
+from realdata.summary import SGD
 
 
 def judge(data: PredictionData) -> Evidence:

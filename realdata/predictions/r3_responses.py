@@ -12,7 +12,7 @@ from realdata.predictions.base import (
     untestable,
 )
 from realdata.predictions.data import At, PredictionData
-from realdata.predictions.runs import SGD
+from realdata.summary import SGD
 
 LEAST_SHARE = 0.5
 """Share of the checkpoints that must have positive responses to both attributes."""

@@ -18,7 +18,7 @@ from realdata.predictions.base import (
     untestable,
 )
 from realdata.predictions.data import At, PredictionData
-from realdata.predictions.runs import SGD
+from realdata.summary import SGD
 
 HOLDS_WITHIN, FAILS_OUTSIDE = (0.8, 1.25), (0.5, 2.0)
 """Of the slope of the measured drop on the predicted one."""

@@ -17,7 +17,7 @@ from realdata.predictions.base import (
     untestable,
 )
 from realdata.predictions.data import PredictionData
-from realdata.predictions.runs import SGD
+from realdata.summary import SGD
 
 ERROR = "mean_group_probing_error"
 SMALL_SHARE = 0.25

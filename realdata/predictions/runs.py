@@ -17,13 +17,11 @@ from typing import Any
 
 from realdata.configuration import RunConfiguration
 from realdata.options import typed
-from realdata.plan import SHARED, make_plan, option_for
-from realdata.summary import Rule
+from realdata.plan import SHARED, grids_of, make_plan, mapping, option_for
+from realdata.summary import SGD, Rule
 
 PARTS = ("main", "effects", "scan", "tuning")
 """Parts of the trainings, in the order in which they are done."""
-
-SGD: Rule = ("sgd", "full", 0.0)
 
 SCAN_FACTORS = (0.3, 3.0, 10.0)
 """Further radii of the scan, in units of the main one."""
@@ -164,9 +162,7 @@ def base_settings(settings: Mapping[str, Any]) -> list[RunConfiguration]:
     Raises:
         ValueError: names the setting, its value and what is allowed.
     """
-    grids = settings.get("grids", [{}])
-    if not isinstance(grids, list) or not grids or not all(isinstance(grid, dict) for grid in grids):
-        raise ValueError(f"grids={grids!r}; allowed: a list of settings")
+    grids = grids_of(settings)
     shared = {name: value for name, value in settings.items() if name != "grids" and name not in SHARED}
     found: dict[str, RunConfiguration] = {}
     for grid in grids:
@@ -195,10 +191,7 @@ def _merged(
     """Options of one data set of several, over its own ones."""
     found = dict(OWN.get(data, {}).get(name, {}))
     for part in (shared, grid):
-        options = part.get(name) or {}
-        if not isinstance(options, Mapping):
-            raise ValueError(f"{name}={options!r}; allowed: settings, one 'name: value' a line")
-        for key, value in options.items():
+        for key, value in mapping(name, part.get(name) or {}).items():
             option = option_for(data, key, _names(given["data"])) if name == "data_options" else key
             if option is not None:
                 found[option] = value

@@ -20,6 +20,7 @@ from realdata.predictions.base import (
     written,
 )
 from realdata.predictions.data import PredictionData
+from realdata.results import read_columns
 from realdata.summary import CONFIDENCE
 from realdata.text_table import TableCell, TextTable
 from toymodels.files import atomic_path, write_text
@@ -128,18 +129,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     Raises:
         ValueError: if there is none, or it lacks columns.
     """
-    import pandas as pd
-
-    try:
-        table = pd.read_parquet(path)
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist; allowed: what python -m realdata predict has written") from None
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} is not a Parquet file: {' '.join(str(error).split())}") from None
-    missing = [name for name in COLUMNS if name not in table.columns]
-    if missing:
-        raise ValueError(f"{path} lacks the columns {', '.join(missing)}; allowed: what predict has written")
-    return table[list(COLUMNS)].astype(COLUMNS)
+    return read_columns(path, COLUMNS, "what python -m realdata predict has written", "what predict has written")
 
 
 def verdict_text(rows: Sequence[Mapping[str, Any]], predictions: Sequence[Prediction]) -> str:
@@ -157,7 +147,7 @@ def verdict_text(rows: Sequence[Mapping[str, Any]], predictions: Sequence[Predic
 
 def verdict_table(rows: Sequence[Mapping[str, Any]], predictions: Sequence[Prediction]) -> TextTable:
     """Data sets by predictions."""
-    names = {_place(row): _name(row) for row in rows if row["data"] != ALL_DATA}
+    names = {_place(row): name_of(row) for row in rows if row["data"] != ALL_DATA}
     verdicts = {(_place(row), row["prediction"]): row["verdict"] for row in rows if row["part"] == ""}
     lines = [
         [TableCell(name), *(_verdict_cell(verdicts.get((place, each.name))) for each in predictions)]
@@ -182,7 +172,7 @@ def estimate_table(rows: Sequence[Mapping[str, Any]]) -> TextTable:
         text = written(row["estimate"], row["low"], row["high"])
         part = f"{row['prediction']}{row['part']}"
         count = "" if row["n"] is None else f"{row['n']}"
-        cells = [_name(row), part, row["verdict"], text, row["unit"], count]
+        cells = [name_of(row), part, row["verdict"], text, row["unit"], count]
         lines.append([TableCell(cell) for cell in cells])
     caption = "Estimates with their intervals (95 %, R5a corrected for its radii); n counts seeds, of R7 draws"
     return TextTable(caption, ["data", "part", "verdict", "estimate", "unit", "n"], lines)
@@ -194,7 +184,7 @@ def reason_list(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         if _place(row) != last:
             last = _place(row)
-            text.append(f"\n### {_name(row)}\n")
+            text.append(f"\n### {name_of(row)}\n")
         text.append(f"- {row['prediction']}{row['part']} {row['verdict']}: {row['reason']}")
     return "\n".join(text) + "\n"
 
@@ -203,5 +193,6 @@ def _place(row: Mapping[str, Any]) -> tuple[str, str, str]:
     return row["data"], row["setting"], row["target"]
 
 
-def _name(row: Mapping[str, Any]) -> str:
+def name_of(row: Mapping[str, Any]) -> str:
+    """Title of the data, and the target where there is one."""
     return f"{row['title']}, target {row['target']}" if row["target"] else str(row["title"])
