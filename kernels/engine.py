@@ -18,7 +18,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kernels import cpu, reference, triton_engine
-from kernels.problem import Progress, TrainingProblem, TrainingResult, require_choice, require_whole
+from kernels.problem import TrainingProblem, TrainingResult
+from sambalance_tools.checks import require_choice, require_whole
+from sambalance_tools.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ This module knows nothing of features, phases or figures; it only says what a tr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
@@ -26,8 +26,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-FloatArray = NDArray[np.floating[Any]]
-IntArray = NDArray[np.integer[Any]]
+from sambalance_tools.arrays import FloatArray as FloatArray
+from sambalance_tools.arrays import IntArray
+from sambalance_tools.checks import require_choice, require_whole
+from sambalance_tools.progress import Progress as Progress
+
 Layers = tuple[FloatArray, ...]
 
 NETWORKS = ("diagonal", "two_layer")
@@ -36,10 +39,6 @@ LOSSES = ("logistic", "exponential", "squared")
 PERTURBED_SETS = ("all", "last", "first")
 NORMS = ("l2", "linf", "none")
 EFFECTS = ("full", "weights", "jacobian")
-
-
-Progress = Callable[[int, int], None]
-"""Called with (steps done, steps in all) now and then."""
 
 
 class Status(IntEnum):
@@ -343,18 +342,6 @@ def final_status(
     collapsed = (np.abs(coefficients) < problem.collapse_threshold).all(axis=1)
     diverged = (stopped_step < problem.steps) | ~np.isfinite(loss)
     return np.where(diverged, Status.DIVERGED, np.where(collapsed, Status.COLLAPSED, Status.OK)).astype(np.int8)
-
-
-def require_choice(name: str, value: Any, allowed: Sequence[str]) -> None:
-    """Raise a ValueError that names the argument, the value and what is allowed."""
-    if value not in allowed:
-        raise ValueError(f"{name}={value!r} is not known; allowed: {', '.join(allowed)}")
-
-
-def require_whole(name: str, value: Any, least: int) -> None:
-    """Raise a ValueError unless ``value`` is a whole number of at least ``least``."""
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}={value!r}; allowed: a whole number >= {least}")
 
 
 def _whole_numbers(name: str, value: Any) -> NDArray[np.int64]:

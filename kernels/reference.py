@@ -11,17 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.problem import (
-    Crossings,
-    FloatArray,
-    Layers,
-    Progress,
-    Records,
-    TrainingProblem,
-    TrainingResult,
-    final_status,
-)
+from kernels.problem import Crossings, Layers, Records, TrainingProblem, TrainingResult, final_status
 from kernels.sampling import minibatch_indices, sampling_thresholds
+from sambalance_tools.arrays import FloatArray
+from sambalance_tools.progress import Progress
 
 NAME = "reference"
 

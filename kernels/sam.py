@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kernels.problem import EFFECTS, require_choice
+from kernels.problem import EFFECTS
 from kernels.sam_parts.agreement import Processes, combined_loss, warn_of_skipped_step
 from kernels.sam_parts.loss_scaling import LossScaling
 from kernels.sam_parts.micro_batches import (
@@ -42,6 +42,7 @@ from kernels.sam_parts.micro_batches import (
 from kernels.sam_parts.parameters import Parameters, Predicate, all_finite, scale_gradients, values, with_gradient
 from kernels.sam_parts.perturbation import BACKENDS, NORMS, Ascent, Perturbation
 from kernels.sam_parts.running_statistics import RunningStatistics
+from sambalance_tools.checks import require_choice
 
 
 class SAM(torch.optim.Optimizer):

@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    from proofs_check.files import check_writable
+    from sambalance_tools.files import check_writable
 
     try:
         for path in (options.json, options.html, options.latex):
@@ -104,7 +104,7 @@ def _reported(claims: Sequence[Claim], jobs: int, verbose: bool) -> Iterator[Out
 
 
 def _write_reports(options: argparse.Namespace, claims: Sequence[Claim], outcomes: Sequence[Outcome]) -> None:
-    from toymodels.files import write_text
+    from sambalance_tools.files import write_text
 
     if options.json is not None:
         from proofs_check.report_json import json_report

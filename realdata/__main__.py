@@ -18,7 +18,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from toymodels.command_line import run_command
+from sambalance_tools.command_line import run_command
 
 COMMANDS = ("check", "run", "sweep", "report", "predict", "phase_plane", "phase_diagram", "download")
 """Each is the function ``main`` of the module of the same name, imported when it is called."""

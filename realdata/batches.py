@@ -19,7 +19,7 @@ from torch import Tensor
 
 from realdata.augmentation import Augmentation
 from realdata.datasets.base import ImageData
-from toymodels.progress import ProgressBar
+from sambalance_tools.progress import ProgressBar
 
 READ_AHEAD = 4
 """Batches that the thread keeps ready."""

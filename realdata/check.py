@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from realdata.configuration import BROKEN
-from toymodels.command_line import OneLineParser, module_parser, run_command
+from sambalance_tools.command_line import OneLineParser, module_parser, run_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -170,7 +170,7 @@ def print_table(title: str, names: Sequence[str], columns: Sequence[str], table:
 def decode_everything(contents: Contents, skip: bool) -> tuple[str, str] | None:
     """Decode every image file; the problem and its remedy if some are broken and may not be skipped."""
     from realdata.datasets.decoding import decode_all
-    from toymodels.progress import ProgressBar
+    from sambalance_tools.progress import ProgressBar
 
     started = time.monotonic()
     total, broken, sizes = 0, [], Counter[str]()

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from realdata.configuration import RunConfiguration
 from realdata.datasets.base import ImageData
 from realdata.versions import versions
-from toymodels.files import atomic_path, write_text
+from sambalance_tools.files import atomic_path, write_text
 
 if TYPE_CHECKING:
     from realdata.models import Classifier

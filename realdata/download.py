@@ -21,9 +21,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from toymodels.command_line import module_parser, run_command
-from toymodels.files import atomic_path
-from toymodels.progress import ProgressBar
+from sambalance_tools.command_line import module_parser, run_command
+from sambalance_tools.files import atomic_path
+from sambalance_tools.progress import ProgressBar
 
 BLOCK = 1 << 18
 TIMEOUT_SECONDS = 60.0

@@ -20,7 +20,7 @@ from realdata.datasets.base import TRAIN, ImageData
 from realdata.datasets.cache import cached_array, default_cache, digest
 from realdata.models import Classifier
 from realdata.processes import chosen_device
-from toymodels.progress import ProgressBar
+from sambalance_tools.progress import ProgressBar
 
 BATCH = 64
 """Images of a forward pass of the backbone."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.problem import FloatArray
+from sambalance_tools.arrays import FloatArray
 
 NEGLIGIBLE = 0.005
 """Differences from GD smaller than this, in either map, have no sign that counts: first-order errors in the learning

@@ -7,14 +7,14 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernels.problem import FloatArray, Status, require_choice
+from kernels.problem import Status
 from realdata.datasets.base import EVALUATE, FIT
 from realdata.feature_agreement import Agreement
 from realdata.feature_heads import train_heads
@@ -28,6 +28,9 @@ from realdata.feature_lines import (
 )
 from realdata.feature_table import FeatureTable
 from realdata.feature_toy import gaussian_table, measured_strengths
+from sambalance_tools.arrays import FloatArray
+from sambalance_tools.checks import require_choice
+from sambalance_tools.progress import Progress, part_of
 from toymodels import metrics
 from toymodels.metrics import Phase, classify
 from toymodels.prediction import Boundary
@@ -80,7 +83,7 @@ class FeatureDiagram:
         engine: str = "auto",
         precision: str | None = None,
         threads: int | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> FeatureDiagram:
         """Train heads on the table and on its toy. Arguments as in :func:`realdata.feature_heads.train_heads`."""
         about = _about(table, noise)
@@ -91,11 +94,7 @@ class FeatureDiagram:
         work = [part.runs * int(part.column("steps")[0]) for _, part in parts]
         found = []
         for k, (images, part) in enumerate(parts):
-
-            def report(done: int, _: int, before: int = sum(work[:k])) -> None:
-                if progress is not None:
-                    progress(before + done, sum(work))
-
+            report = part_of(progress, sum(work[:k]), work[k], sum(work))
             found.append(
                 train_heads(images, part, noise, engine=engine, precision=precision, threads=threads, progress=report)
             )

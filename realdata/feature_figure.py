@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernels.problem import FloatArray
 from realdata.feature_diagram import FeatureDiagram
 from realdata.feature_lines import describes
+from sambalance_tools.arrays import FloatArray
 from toymodels.metrics import Phase
 from toymodels.parameters import parameter
 from toymodels.plots import (

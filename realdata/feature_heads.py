@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernels.problem import FloatArray, Progress, TrainingProblem
+from kernels.problem import TrainingProblem
 from realdata.datasets.base import FIT
 from realdata.feature_measures import MEASURES, ProbeImages, measure
 from realdata.feature_table import FeatureTable
 from realdata.feature_toy import signs
+from sambalance_tools.arrays import FloatArray
+from sambalance_tools.progress import Progress, part_of
 from toymodels.networks import Diagonal
 from toymodels.simulation import put_rows
 from toymodels.sweep import Sweep
@@ -102,11 +104,6 @@ def train_heads(
     seconds, done = 0.0, 0
     for chosen in _batches(sweep, features.shape):
         work = len(chosen) * whole["steps"]
-
-        def report(step: int, steps: int, start: int = done, share: int = work) -> None:
-            if progress is not None:
-                progress(start + share * step // max(steps, 1), total)
-
         column = {name: values[chosen] for name, values in columns.items()}
         distinct = np.unique(column["p"])
         weights = correlation_weights(table, distinct if len(distinct) == 1 else column["p"])
@@ -133,6 +130,7 @@ def train_heads(
             loss_levels=sweep.loss_levels,
             collapse_threshold=sweep.collapse_threshold,
         )
+        report = part_of(progress, done, work, total)
         result = train(problem, engine=engine, precision=precision, threads=threads, progress=report)
         done += work
         seconds += result.seconds

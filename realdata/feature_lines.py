@@ -16,7 +16,7 @@ import math
 
 import numpy as np
 
-from kernels.problem import FloatArray
+from sambalance_tools.arrays import FloatArray
 from toymodels import theory
 from toymodels.diagram import nominal_sweep
 from toymodels.flow import collapse_boundary_rho

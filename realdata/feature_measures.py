@@ -25,10 +25,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.problem import FloatArray, Layers
+from kernels.problem import Layers
 from realdata.datasets.base import EVALUATE
 from realdata.feature_table import FeatureTable, equal_weights
 from realdata.feature_toy import group_weights, signs
+from sambalance_tools.arrays import FloatArray
 from toymodels.networks import Diagonal, Network
 from toymodels.probe import normal_error
 

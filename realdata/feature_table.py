@@ -26,8 +26,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.problem import FloatArray, require_choice, require_whole
 from realdata.datasets.base import EVALUATE, FIT, TRAIN, ImageData
+from sambalance_tools.arrays import FloatArray
+from sambalance_tools.checks import require_choice, require_whole
 
 BASES = ("probe", "pca")
 

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.problem import FloatArray
 from realdata.datasets.base import EVALUATE, FIT
 from realdata.feature_table import FeatureTable, IntArray, equal_weights, group_means, spread_over_groups
+from sambalance_tools.arrays import FloatArray
 
 
 @dataclass(frozen=True)

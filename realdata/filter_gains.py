@@ -25,8 +25,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernels.problem import FloatArray, IntArray, TrainingProblem, require_whole
+from kernels.problem import TrainingProblem
 from realdata.datasets.base import FIT
+from sambalance_tools.arrays import FloatArray, IntArray
+from sambalance_tools.checks import require_whole
 from toymodels import theory
 from toymodels.theory.elementary import sigmoid
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.problem import require_choice
+from sambalance_tools.checks import require_choice
 
 AVERAGES = ("raw", "mean", "worst", "adjusted")
 CONFIDENCE = 0.95

@@ -23,7 +23,7 @@ from realdata.html_figures import Picture, embedded, figures_named, picture_of_f
 from realdata.html_summary import Group, count_words, counts, groups, lost_runs, settings_of, top_of
 from realdata.html_verdicts import Predicted, Verdicts, likeness, read_verdicts
 from realdata.predictions.tables import SYMBOLS
-from toymodels.files import write_text
+from sambalance_tools.files import write_text
 
 if TYPE_CHECKING:
     from realdata.tables import NamedTable

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from realdata.configuration import RunConfiguration, Scalar
 from realdata.locks import Locked, job_lock
 from realdata.versions import versions
-from toymodels.files import write_text
+from sambalance_tools.files import write_text
 
 if TYPE_CHECKING:
     from realdata.datasets.base import ImageData

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kernels.problem import require_choice, require_whole
 from realdata.configuration import Scalar
+from sambalance_tools.checks import require_choice, require_whole
 
 NORMS = ("group", "batch", "none")
 HEADS = ("linear", "linear2", "relu2")

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.problem import require_choice
 from realdata.configuration import METHODS, SAM_OPTIONS
 from realdata.datasets.base import ImageData
+from sambalance_tools.checks import require_choice
 
 PERTURBED = ("all", "last-layer")
 NORMS = ("l2", "linf", "adaptive", "none")

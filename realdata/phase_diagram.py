@@ -24,8 +24,9 @@ from realdata.feature_diagram import METRICS, FeatureDiagram
 from realdata.feature_heads import AXES, FIXED
 from realdata.options import single
 from realdata.run import ROOT_VARIABLE, root_folder
-from toymodels.command_line import AXIS_HELP, OneLineParser, map_axes, module_parser, number_list
-from toymodels.files import writable_directory, write_text
+from sambalance_tools.command_line import OneLineParser, module_parser, number_list
+from sambalance_tools.files import writable_directory, write_text
+from toymodels.command_line import AXIS_HELP, map_axes
 from toymodels.parameters import parameter
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ def _table(options: argparse.Namespace) -> FeatureTable:
 
 
 def _train(options: argparse.Namespace, table: FeatureTable, sweep: Sweep) -> FeatureDiagram:
-    from toymodels.progress import ProgressBar
+    from sambalance_tools.progress import ProgressBar
 
     with ProgressBar("training heads") as bar:
         return FeatureDiagram.train(

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernels.problem import FloatArray
 from realdata.summary import SGD, Panel, Rule
+from sambalance_tools.arrays import FloatArray
+from sambalance_tools.command_line import OneLineParser, module_parser
+from sambalance_tools.files import writable_directory
 from toymodels import theory
-from toymodels.command_line import OneLineParser, module_parser
-from toymodels.files import writable_directory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -38,8 +38,8 @@ from realdata.sweep import (
     settings_from,
     work,
 )
-from toymodels.command_line import OneLineParser, module_parser
-from toymodels.files import writable_directory, write_text
+from sambalance_tools.command_line import OneLineParser, module_parser
+from sambalance_tools.files import writable_directory, write_text
 
 if TYPE_CHECKING:
     from realdata.predictions.base import Prediction

@@ -26,10 +26,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.problem import require_choice, require_whole
 from realdata.group_accuracy import BOOTSTRAP_DRAWS, CONFIDENCE, Estimate, GroupAccuracy
 from realdata.linear_probe import LinearClassifier, fit_l1, fit_path
 from realdata.weights import group_means, weight_logits
+from sambalance_tools.checks import require_choice, require_whole
 
 SOLVERS = ("multinomial", "liblinear")
 BALANCES = ("weights", "subsample")

@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toymodels.command_line import OneLineParser, module_parser
-from toymodels.files import writable_directory, write_text
+from sambalance_tools.command_line import OneLineParser, module_parser
+from sambalance_tools.files import writable_directory, write_text
 
 if TYPE_CHECKING:
     from realdata.summary import Panel

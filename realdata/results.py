@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from realdata.configuration import RunConfiguration
 from realdata.jobs import WAITING, read_failure, read_rows
-from toymodels.files import atomic_path, write_text
+from sambalance_tools.files import atomic_path, write_text
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -30,8 +30,8 @@ from realdata.options import (
     single,
     typed,
 )
-from toymodels.command_line import OneLineParser, module_parser
-from toymodels.files import writable_directory
+from sambalance_tools.command_line import OneLineParser, module_parser
+from sambalance_tools.files import writable_directory
 
 ROOT_VARIABLE = "SAMBALANCE_DATA"
 DEFAULT_OUT = "out/realdata"

@@ -26,8 +26,8 @@ from realdata.jobs import DIVERGED, DONE, ELSEWHERE, FAILURE, Job, Outcome, stat
 from realdata.options import HELP, add_configuration_flags, add_option_flags, pairs, single
 from realdata.plan import Plan, make_plan, read_plan
 from realdata.run import ROOT_VARIABLE, add_job_flags, probe_options
-from toymodels.command_line import OneLineParser, module_parser
-from toymodels.files import writable_directory, write_text
+from sambalance_tools.command_line import OneLineParser, module_parser
+from sambalance_tools.files import writable_directory, write_text
 
 
 def parser() -> OneLineParser:

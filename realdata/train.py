@@ -34,8 +34,8 @@ from realdata.models import Classifier, build
 from realdata.monitoring import Monitor
 from realdata.optimization import Stepper, learning_rate
 from realdata.processes import Processes, processes, require_divisible
-from toymodels.files import atomic_path
-from toymodels.progress import ProgressBar
+from sambalance_tools.files import atomic_path
+from sambalance_tools.progress import ProgressBar
 
 CHECK_EVERY = 20
 """Steps between looks at whether the loss is still finite; a look waits for the device."""

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.problem import require_choice
+from sambalance_tools.checks import require_choice
 from toymodels.metrics import gini, lorenz
 
 KINDS = ("error", "norm")

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from kernels.problem import FloatArray, Layers
+from kernels.problem import Layers
+from sambalance_tools.arrays import FloatArray
 from toymodels.data import Atoms
 from toymodels.networks import Diagonal, Network, TwoLayer
 

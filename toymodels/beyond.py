@@ -17,7 +17,7 @@ import json
 import time
 from collections.abc import Sequence
 
-from toymodels.command_line import module_parser, run_command
+from sambalance_tools.command_line import module_parser, run_command
 
 STUDIES = ("width", "data", "effects", "slabs", "noise", "batches", "depth")
 
@@ -39,13 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     started = time.perf_counter()
     options = parser().parse_args(arguments)
-    from kernels.problem import require_choice, require_whole
+    from sambalance_tools.checks import require_choice, require_whole
+    from sambalance_tools.files import writable_directory, write_text
+    from sambalance_tools.progress import ProgressBar
     from toymodels.beyond_plots import study_figure
     from toymodels.beyond_results import results, table
     from toymodels.beyond_studies import LEVEL, PROBE_NOISE, REFERENCE_RADIUS, run_study, studies, suppression_gaps
-    from toymodels.files import writable_directory, write_text
     from toymodels.plots import save_figure
-    from toymodels.progress import ProgressBar
     from toymodels.simulation import save_dataset
 
     require_whole("--seeds", options.seeds, least=2)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernels.problem import FloatArray
+from sambalance_tools.arrays import FloatArray
 from toymodels.beyond_studies import REFERENCE_RADIUS
 
 if TYPE_CHECKING:

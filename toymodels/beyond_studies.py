@@ -8,14 +8,15 @@ depth-2 diagonal network collapses at r close to 1 on redundant data (C10), so r
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import ndtr
 
-from kernels.problem import FloatArray
+from sambalance_tools.arrays import FloatArray
+from sambalance_tools.progress import Progress, part_of
 from toymodels.batch_suppression import suppression_gap
 from toymodels.data import FeatureData, groups, missing, redundant, slabs, spurious
 from toymodels.depth_flow import depth_shares
@@ -90,7 +91,7 @@ class Study:
 
 
 def run_study(
-    study: Study, radii: Sequence[float] = RADII, progress: Callable[[int, int], None] | None = None, **options: Any
+    study: Study, radii: Sequence[float] = RADII, progress: Progress | None = None, **options: Any
 ) -> xr.Dataset:
     """Train every case; dimensions (case, radius, seed), and the predictions beside the simulation.
 
@@ -105,13 +106,9 @@ def run_study(
     rows: list[dict[str, np.ndarray]] = []
     for case in study.cases:
         sweep = case.trained(radii)
-
-        def report(part: int, whole: int, start: int = done) -> None:
-            if progress is not None:
-                progress(start + part, total)
-
-        rows.append(run_case(case, sweep, report, **options))
-        done += sweep.runs * int(sweep.column("steps")[0])
+        work = sweep.runs * int(sweep.column("steps")[0])
+        rows.append(run_case(case, sweep, part_of(progress, done, work, total), **options))
+        done += work
     dims = {3: ("case", "radius", "seed"), 2: ("case", "radius")}
     variables = {}
     for name in rows[0]:
@@ -131,7 +128,7 @@ def run_study(
     return xr.Dataset(variables, coords=coords, attrs=attrs)
 
 
-def run_case(case: Case, sweep: Sweep, progress: Callable[[int, int], None], **options: Any) -> dict[str, np.ndarray]:
+def run_case(case: Case, sweep: Sweep, progress: Progress | None, **options: Any) -> dict[str, np.ndarray]:
     """Train one case and compute its predictions; arrays ``[radius, seed]`` and ``[radius]``."""
     runs = simulate(sweep, progress=progress, **options)
     margins = runs["crossing_attribute_margin"].values[:, :, 0]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kernels.problem import FloatArray
+from sambalance_tools.arrays import FloatArray
 from toymodels import theory
 from toymodels.flow import FilterSystem, FlowProblem, solve
 from toymodels.rules import rule

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.problem import FloatArray, require_choice
+from sambalance_tools.arrays import FloatArray
+from sambalance_tools.checks import require_choice
 from toymodels.parameters import parameter
 
 DATA_KINDS = ("redundant", "spurious", "missing", "uneven", "label_noise", "slabs", "groups")

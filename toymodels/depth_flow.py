@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.problem import FloatArray
+from sambalance_tools.arrays import FloatArray
 from toymodels import theory
 from toymodels.integrate import integrate
 from toymodels.metrics import hard_share

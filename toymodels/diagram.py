@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernels.problem import FloatArray, Status, require_choice
+from kernels.problem import Status
+from sambalance_tools.arrays import FloatArray
+from sambalance_tools.checks import require_choice
+from sambalance_tools.files import write_text
+from sambalance_tools.progress import Progress
 from toymodels import metrics
 from toymodels.agreement import PhaseAgreement, boundary_error_cells, phase_agreement
 from toymodels.data import FeatureData
-from toymodels.files import write_text
 from toymodels.flow import FilterSystem
 from toymodels.metrics import Phase
 from toymodels.networks import Network
@@ -109,7 +112,7 @@ class Diagram:
         engine: str = "auto",
         precision: str | None = None,
         threads: int | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> Diagram:
         """Train the sweep, its nominal start and its GD twin."""
 

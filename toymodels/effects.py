@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernels.problem import FloatArray
+from sambalance_tools.arrays import FloatArray
+from sambalance_tools.files import write_text
+from sambalance_tools.progress import Progress
 from toymodels import metrics
 from toymodels.diagram import caption, network_label, nominal_sweep
-from toymodels.files import write_text
 from toymodels.plots import MapStyle, add_colour_bar, draw_map, new_figure, save_figure
 from toymodels.prediction import no_flow_reason, predict
 from toymodels.rules import UpdateRule, rule
@@ -62,7 +62,7 @@ class EffectsMap:
         engine: str = "auto",
         precision: str | None = None,
         threads: int | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> EffectsMap:
         """Train the sweep under every compared rule and under GD."""
         bare = replace(sweep, record_steps=(), group_accuracy=False)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from toymodels.command_line import module_parser, number_list, run_command
+from sambalance_tools.command_line import module_parser, number_list, run_command
 
 if TYPE_CHECKING:
     from toymodels.filter_law import FilterRun
@@ -53,10 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     import json
 
-    from toymodels.files import writable_directory, write_text
+    from sambalance_tools.files import writable_directory, write_text
+    from sambalance_tools.progress import ProgressBar
     from toymodels.filter_law import filter_figure, run_filter
     from toymodels.plots import save_figure
-    from toymodels.progress import ProgressBar
     from toymodels.simulation import save_dataset
 
     directory = writable_directory(options.out)

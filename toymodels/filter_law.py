@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernels.problem import FloatArray, TrainingProblem, require_whole
+from kernels.problem import TrainingProblem
+from sambalance_tools.arrays import FloatArray
+from sambalance_tools.checks import require_whole
+from sambalance_tools.progress import Progress
 from toymodels import theory
 from toymodels.flow import FlowProblem, FlowResult, solve
 from toymodels.plots import new_figure
@@ -142,7 +145,7 @@ def run_filter(
     eta: float = 1e-3,
     levels: Sequence[float] = (0.6, 0.3, 0.1),
     engine: str = "auto",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> FilterRun:
     """Train K redundant features by GD and SAM and predict every log-gain from two numbers per moment, tau and S.
 
@@ -238,7 +241,7 @@ def _simulate(
     eta: float,
     steps: np.ndarray,
     engine: str,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> tuple[FloatArray, str]:
     """(``[R, T, K]`` log-gains after ``steps`` ``[R, T]`` updates, name of the engine); NaN for -1 steps."""
     from kernels.engine import train

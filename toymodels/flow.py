@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.problem import FloatArray
+from sambalance_tools.arrays import FloatArray
 from toymodels import theory
 from toymodels.integrate import Integration, integrate
 from toymodels.rules import UpdateRule

@@ -13,7 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
-from kernels.problem import FloatArray
+from sambalance_tools.arrays import FloatArray
+from sambalance_tools.progress import Progress
 from toymodels import dormand_prince as tableau
 
 CHUNK = 16_384
@@ -65,7 +66,7 @@ def integrate(
     atol: float = 1e-10,
     sample_x: FloatArray | None = None,
     max_steps: int = 20_000,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Integration:
     """Integrate every run from x = 0 to ``x_end`` (or until finished).
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernels.problem import FloatArray, Status
+from kernels.problem import Status
+from sambalance_tools.arrays import FloatArray
 
 if TYPE_CHECKING:
     import xarray as xr

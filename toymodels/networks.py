@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.problem import FloatArray, Layers, require_choice
+from kernels.problem import Layers
+from sambalance_tools.arrays import FloatArray
+from sambalance_tools.checks import require_choice
 
 NETWORK_NAMES = ("diagonal", "linear", "relu")
 

@@ -18,15 +18,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from toymodels.command_line import (
-    AXIS_HELP,
-    DATA_NAMES,
-    add_parameter_options,
-    given_parameters,
-    map_axes,
-    module_parser,
-    run_command,
-)
+from sambalance_tools.command_line import module_parser, run_command
+from toymodels.command_line import AXIS_HELP, DATA_NAMES, add_parameter_options, given_parameters, map_axes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,9 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     started = time.perf_counter()
     options = parser().parse_args(arguments)
+    from sambalance_tools.files import writable_directory
+    from sambalance_tools.progress import ProgressBar
     from toymodels.diagram import Diagram, check_metric
-    from toymodels.files import writable_directory
-    from toymodels.progress import ProgressBar
 
     directory = writable_directory(options.out)
     if options.compare:
@@ -105,8 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _compare_effects(options: argparse.Namespace, directory: Path, started: float) -> None:
+    from sambalance_tools.progress import ProgressBar
     from toymodels.effects import EffectsMap
-    from toymodels.progress import ProgressBar
 
     if (
         options.source

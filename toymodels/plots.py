@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernels.problem import FloatArray
-from toymodels.files import atomic_path
+from sambalance_tools.arrays import FloatArray
+from sambalance_tools.files import atomic_path
 from toymodels.metrics import Phase
 from toymodels.parameters import parameter
 from toymodels.prediction import Boundary

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.problem import FloatArray
+from sambalance_tools.arrays import FloatArray
 from toymodels import theory
 from toymodels.data import atom_tables, redundant
 from toymodels.flow import FilterSystem, FlowProblem, collapse_boundary_rho, solve

@@ -33,7 +33,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.problem import FloatArray, Layers, require_choice
+from kernels.problem import Layers
+from sambalance_tools.arrays import FloatArray
+from sambalance_tools.checks import require_choice
 from toymodels.data import slabs as slab_data
 from toymodels.networks import Diagonal, Network
 from toymodels.theory.elementary import sigmoid

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from kernels.problem import EFFECTS, require_choice
+from kernels.problem import EFFECTS
+from sambalance_tools.checks import require_choice
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import beta, betainc
 
-from kernels.problem import FloatArray
+from sambalance_tools.arrays import FloatArray
 
 GRID = 400
 BISECTIONS = 50

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernels.problem import FloatArray, Progress, TrainingProblem, TrainingResult
+from kernels.problem import TrainingProblem, TrainingResult
+from sambalance_tools.arrays import FloatArray
+from sambalance_tools.files import atomic_path
+from sambalance_tools.progress import Progress, part_of
 from toymodels.accuracy import group_accuracy
 from toymodels.data import Atoms, Samples, atom_tables, exact_samples, noisy_samples
-from toymodels.files import atomic_path
 from toymodels.networks import Diagonal
 from toymodels.probe import ATTRIBUTES, ProbeData, attribute_margins, probing_error
 from toymodels.sweep import Sweep
@@ -67,11 +69,7 @@ def simulate(
     for rows in _batches(sweep, columns, memory_bytes):
         problem, atom_rows, run_row = build_problem(sweep, columns, rows)
         work = len(rows) * problem.steps
-
-        def report(step: int, steps: int, start: int = done, share: int = work) -> None:
-            if progress is not None:
-                progress(start + share * step // max(steps, 1), total)
-
+        report = part_of(progress, done, work, total)
         result = train(problem, engine=engine, precision=precision, threads=threads, progress=report)
         done += work
         seconds += result.seconds

@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from kernels.problem import LOSSES, FloatArray, require_choice, require_whole
+from kernels.problem import LOSSES
+from sambalance_tools.arrays import FloatArray
+from sambalance_tools.checks import require_choice, require_whole
 from toymodels.data import FeatureData, redundant
 from toymodels.networks import Diagonal, Network, network
 from toymodels.parameters import PARAMETERS, STRUCTURAL, parameter

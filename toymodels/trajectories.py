@@ -15,7 +15,8 @@ import argparse
 import time
 from collections.abc import Sequence
 
-from toymodels.command_line import DATA_NAMES, add_parameter_options, given_parameters, module_parser, run_command
+from sambalance_tools.command_line import module_parser, run_command
+from toymodels.command_line import DATA_NAMES, add_parameter_options, given_parameters
 
 DEFAULTS = {"rho": 0.5, "eta": 0.01, "steps": 2000}
 
@@ -38,9 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     started = time.perf_counter()
     options = parser().parse_args(arguments)
+    from sambalance_tools.files import writable_directory
+    from sambalance_tools.progress import ProgressBar
     from toymodels.data import data_kind
-    from toymodels.files import writable_directory
-    from toymodels.progress import ProgressBar
     from toymodels.trajectory_study import TrajectoryStudy
 
     directory = writable_directory(options.out)

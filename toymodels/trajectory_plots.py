@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernels.problem import FloatArray
+from sambalance_tools.arrays import FloatArray
+from sambalance_tools.files import atomic_path
 from toymodels import theory
 from toymodels.diagram import caption
-from toymodels.files import atomic_path
 from toymodels.flow import FilterSystem, FlowProblem, LayerSystem, collapse_boundary_scale
 from toymodels.plots import new_figure
 

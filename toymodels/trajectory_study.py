@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import time as clock
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernels.problem import FloatArray
+from sambalance_tools.arrays import FloatArray
+from sambalance_tools.files import write_text
+from sambalance_tools.progress import Progress
 from toymodels import theory
 from toymodels.data import FeatureData
-from toymodels.files import write_text
 from toymodels.flow import FlowProblem, LayerSystem, trajectories
 from toymodels.prediction import flow_problem, no_flow_reason
 from toymodels.rules import UpdateRule, rule
@@ -138,7 +138,7 @@ class TrajectoryStudy:
         values: dict[str, float],
         seeds: int = 8,
         engine: str = "auto",
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> TrajectoryStudy:
         """Simulate and integrate every rule.
 

@@ -14,7 +14,7 @@ import argparse
 import time
 from collections.abc import Sequence
 
-from toymodels.command_line import module_parser, run_command
+from sambalance_tools.command_line import module_parser, run_command
 
 LIMIT = 3.0
 
@@ -35,9 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     import json
 
-    from toymodels.files import writable_directory, write_text
+    from sambalance_tools.files import writable_directory, write_text
+    from sambalance_tools.progress import ProgressBar
     from toymodels.plots import save_figure
-    from toymodels.progress import ProgressBar
     from toymodels.validation import run_validation, table, validation_figure
 
     directory = writable_directory(options.out)

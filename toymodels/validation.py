@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernels.problem import FloatArray, require_whole
+from sambalance_tools.arrays import FloatArray
+from sambalance_tools.checks import require_whole
+from sambalance_tools.progress import Progress
 from toymodels import theory
 from toymodels.closed_form_checks import ROUNDING, closed_form_checks
 from toymodels.data import atom_tables, data_kind
@@ -106,7 +108,7 @@ def run_validation(
     configurations: int = 480,
     seed: int = 0,
     engine: str = "auto",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     rules: Sequence[UpdateRule] = RULES,
     data_kinds: Sequence[str] = DATA,
 ) -> list[Result]:

@@ -26,15 +26,15 @@ from kernels.problem import (
     LOSSES,
     NORMS,
     Crossings,
-    FloatArray,
     Layers,
-    Progress,
     Records,
     TrainingProblem,
     TrainingResult,
     final_status,
 )
 from kernels.sampling import sampling_thresholds
+from sambalance_tools.arrays import FloatArray
+from sambalance_tools.progress import Progress
 
 NAME = "cpu"
 PRECISIONS = ("float32", "float64")

@@ -10,10 +10,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from kernels.problem import require_choice, require_whole
 from realdata.configuration import BROKEN, Scalar
 from realdata.datasets.base import ImageData
 from realdata.datasets.specification import DataSetSpec
+from sambalance_tools.checks import require_choice, require_whole
 
 _NAMES = (
     "celeba",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toymodels.files import atomic_path, write_text
+from sambalance_tools.files import atomic_path, write_text
 
 FORMAT = 1
 """Raised when what is written under a key changes."""

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.problem import require_choice, require_whole
 from realdata.datasets.base import TEST, TRAIN, VALIDATION, Card, Images
 from realdata.datasets.cache import digest
 from realdata.datasets.labelled import CIFAR_TREE, CLASSES, FASHION_TREE, MNIST_TREE, TITLES, Labelled, labelled
 from realdata.datasets.sources import FileSource, Opened, Reader, Rows, Source, rows_of
 from realdata.datasets.specification import Contents, DataProblem, DataSetSpec
 from realdata.datasets.tables import probe_split_of
+from sambalance_tools.checks import require_choice, require_whole
 
 BLOCK = 32
 AUTO_CLASSES = {"cifar10": "automobile,truck", "fashion_mnist": "coat,dress", "mnist": "7,9"}

@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.problem import require_choice, require_whole
 from realdata.datasets.base import EVALUATE, FIT, TEST, TRAIN, UNUSED, VALIDATION, Card
 from realdata.datasets.folders import count_images, counted, image_names, stamps_of, subfolders
 from realdata.datasets.sources import FileSource
@@ -29,6 +28,7 @@ from realdata.datasets.specification import (
     listed,
 )
 from realdata.datasets.transforms import AUTO, TRANSFORMS, Presets, canonical
+from sambalance_tools.checks import require_choice, require_whole
 
 HOLDOUT_HELP = "share of each source that validates, and of the target that measures a probe"
 SEED_HELP = "of the split of each environment"

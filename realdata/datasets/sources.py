@@ -19,7 +19,7 @@ from realdata.datasets.base import Images
 from realdata.datasets.cache import cached_array, default_cache, digest
 from realdata.datasets.decoding import decode, decode_all, own_size
 from realdata.datasets.transforms import Presets, Transform, resolve
-from toymodels.progress import ProgressBar
+from sambalance_tools.progress import ProgressBar
 
 Rows = NDArray[np.int64]
 

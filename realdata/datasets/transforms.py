@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kernels.problem import require_choice
+from sambalance_tools.checks import require_choice
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toymodels.files import write_text
+from sambalance_tools.files import write_text
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from realdata.predictions.data import PredictionData
 from realdata.results import read_columns
 from realdata.summary import CONFIDENCE
 from realdata.text_table import TableCell, TextTable
-from toymodels.files import atomic_path, write_text
+from sambalance_tools.files import atomic_path, write_text
 
 if TYPE_CHECKING:
     import pandas as pd

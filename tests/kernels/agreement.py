@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from kernels import reference
-from kernels.problem import FloatArray, Layers, TrainingProblem, TrainingResult
+from kernels.problem import Layers, TrainingProblem, TrainingResult
+from sambalance_tools.arrays import FloatArray
 
 CONDITION = 8.0
 

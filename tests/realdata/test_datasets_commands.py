@@ -123,7 +123,7 @@ def test_check_refuses_in_one_line(
 ):
     import re
 
-    from toymodels.command_line import run_command
+    from sambalance_tools.command_line import run_command
 
     monkeypatch.chdir(root)
     with pytest.raises(SystemExit) as stop:

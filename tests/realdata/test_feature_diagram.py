@@ -18,7 +18,7 @@ from realdata.feature_heads import train_heads
 from realdata.feature_lines import analytic_lines, share_on_its_side, sign_change, theory_sweep, with_strengths
 from realdata.feature_table import feature_table
 from realdata.feature_toy import gaussian_table
-from toymodels.command_line import run_command
+from sambalance_tools.command_line import run_command
 from toymodels.data import redundant, spurious
 from toymodels.networks import network
 from toymodels.prediction import boundaries, predict

@@ -29,7 +29,7 @@ from realdata.html_verdicts import CLAIMS, SYMBOLS, likeness, read_verdicts
 from realdata.predictions import PREDICTIONS
 from realdata.predictions.tables import ALL_DATA, write_predictions
 from realdata.results import setting_of_values
-from toymodels.command_line import run_command
+from sambalance_tools.command_line import run_command
 
 NASTY = '<script>alert("x")</script> & Söhne'
 REASON = "the path <b>a&b</b> is 'not' \"there\"; " + "a long reason, wrapped somewhere, " * 12

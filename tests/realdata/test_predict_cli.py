@@ -31,7 +31,7 @@ from realdata.predictions.tables import (
     verdict_table,
     write_predictions,
 )
-from toymodels.command_line import run_command
+from sambalance_tools.command_line import run_command
 
 FILTER = FilterEvidence(
     strength=(0.1, 0.4, 0.9), gain_gd=(0.1, 0.4, 0.9), gain_sam=(0.1, 0.38, 0.8), fit_gd=(0.0, 1.0, 0.0),

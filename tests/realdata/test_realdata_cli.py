@@ -18,7 +18,7 @@ from realdata import __main__ as entry
 from realdata import jobs
 from realdata.configuration import RunConfiguration
 from realdata.options import HELP, complete, scalar, typed
-from toymodels.command_line import run_command
+from sambalance_tools.command_line import run_command
 
 PARTS = ("datasets", "train", "checkpoints", "evaluate", "probe")
 

@@ -25,7 +25,7 @@ from realdata.estimate import duration, estimate, first_rows, time_training
 from realdata.jobs import DONE, ELSEWHERE, Job, Outcome, do, state
 from realdata.locks import Locked, job_lock
 from realdata.plan import make_plan, read_plan
-from toymodels.command_line import run_command
+from sambalance_tools.command_line import run_command
 
 SHORT = ["--epochs", "1", "--levels", "0.4,0.1"]
 

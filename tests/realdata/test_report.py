@@ -19,7 +19,7 @@ from realdata.results import read_results, write_results
 from realdata.summary import ALL_TARGETS, MEASURES, Panel, panels, rule_name, t_interval, values_of
 from realdata.tables import excludes_zero, panel_tables, written
 from realdata.text_table import TableCell, TextTable
-from toymodels.command_line import run_command
+from sambalance_tools.command_line import run_command
 
 HARD = MEASURES[0]
 SGD, SAM = ("sgd", "full", 0.0), ("sam", "full", 0.1)

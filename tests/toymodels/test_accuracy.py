@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from kernels.problem import FloatArray
+from sambalance_tools.arrays import FloatArray
 from toymodels.accuracy import group_accuracy
 from toymodels.data import Atoms, slabs, spurious
 from toymodels.networks import Diagonal, TwoLayer

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from scipy.integrate import quad, solve_ivp
 
+from sambalance_tools.command_line import run_command
 from toymodels import beyond
 from toymodels.batch_suppression import suppression_gap
 from toymodels.beyond_results import Estimate, critical_radii, results
 from toymodels.beyond_studies import LEVEL, Study, diagonal_twin, run_study, studies
-from toymodels.command_line import run_command
 from toymodels.depth_flow import depth_shares
 from toymodels.flow import one_atom_loss_margin
 from toymodels.metrics import hard_share

@@ -14,7 +14,8 @@ from scipy.interpolate import CubicSpline
 from trainings import ETA_RATIOS, REDUNDANT, SPURIOUS, extrapolated, problem, train_trio, velocity
 
 from kernels import reference
-from kernels.problem import FloatArray, Layers, Status
+from kernels.problem import Layers, Status
+from sambalance_tools.arrays import FloatArray
 from toymodels import metrics, theory
 from toymodels.rules import rule
 from toymodels.theory.elementary import logit, sigmoid

@@ -7,7 +7,8 @@ import argparse
 import numpy as np
 import pytest
 
-from toymodels.command_line import DEFAULT_COUNT, add_parameter_options, given_parameters, parse_axis, run_command
+from sambalance_tools.command_line import run_command
+from toymodels.command_line import DEFAULT_COUNT, add_parameter_options, given_parameters, parse_axis
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from scipy.integrate import solve_ivp
 from trainings import SPURIOUS, train_trio, velocity
 
-from kernels.problem import FloatArray
+from sambalance_tools.arrays import FloatArray
 from toymodels import flow as flow_module
 from toymodels import theory
 from toymodels.flow import (

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.integrate import RK45, solve_ivp
 
-from kernels.problem import FloatArray
+from sambalance_tools.arrays import FloatArray
 from toymodels import dormand_prince
 from toymodels import integrate as module
 from toymodels.integrate import integrate

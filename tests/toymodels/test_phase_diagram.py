@@ -19,10 +19,10 @@ import pytest
 import xarray as xr
 
 from kernels import reference
+from sambalance_tools.command_line import run_command
+from sambalance_tools.files import atomic_path
 from toymodels import plots
-from toymodels.command_line import run_command
 from toymodels.diagram import Diagram, Report
-from toymodels.files import atomic_path
 from toymodels.phase_diagram import METRICS, main
 from toymodels.sweep import Sweep
 
@@ -330,7 +330,7 @@ def test_a_redraw_takes_no_options_of_the_simulation(
 ANNOUNCED = """
 import sys
 import kernels.engine
-from toymodels.command_line import run_command
+from sambalance_tools.command_line import run_command
 from toymodels.phase_diagram import main
 train = kernels.engine.train
 def announced(*arguments, **options):

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kernels import reference
-from kernels.problem import FloatArray, Layers, TrainingProblem, TrainingResult
+from kernels.problem import Layers, TrainingProblem, TrainingResult
+from sambalance_tools.arrays import FloatArray
 from toymodels.rules import UpdateRule, rule
 
 ETA_RATIOS = (1.0, 0.5, 0.25)

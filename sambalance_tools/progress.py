@@ -1,13 +1,37 @@
-"""A progress bar that appears only when there is something to wait for and somebody to see it."""
+"""Reports of progress, and a bar that appears only when there is something to wait for and somebody to see it."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+Progress = Callable[[int, int], None]
+"""Called now and then with (work done, work in all)."""
+
 PATIENCE_SECONDS = 2.0
+"""Shorter work shows no bar."""
+
+
+def part_of(progress: Progress | None, before: int, share: int, total: int) -> Progress | None:
+    """The report of one part of a job, in the units of the whole job.
+
+    Args:
+        progress: the whole job's report. None: nobody listens.
+        before: the work that was done before this part.
+        share: the work of this part, in the units of ``total``; the part may count its own work in other units.
+        total: the work of the whole job.
+    """
+    if progress is None:
+        return None
+    whole = progress
+
+    def report(done: int, of: int) -> None:
+        whole(before + share * done // max(of, 1), total)
+
+    return report
 
 
 class ProgressBar:

@@ -38,6 +38,23 @@ def writable_directory(path: str | os.PathLike[str]) -> Path:
         raise ValueError(f"--out={path}: cannot write there ({error.strerror}); allowed: a writable folder") from None
 
 
+def check_writable(path: Path) -> None:
+    """Find out before the work whether the file ``path`` can be written.
+
+    Raises:
+        OSError: names the path and the reason.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"cannot write {path}: it is a directory")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: there is no directory {path.parent}")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise OSError(f"cannot write {path}: {error.strerror}") from error
+
+
 def write_text(target: str | os.PathLike[str], text: str) -> None:
     """Write a text file atomically."""
     with atomic_path(target) as partial:
