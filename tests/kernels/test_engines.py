@@ -153,7 +153,7 @@ def test_any_problem(fast_engine: EngineCase, problem: TrainingProblem) -> None:
 def test_radius_zero_is_gradient_descent(
     fast_engine: EngineCase, network: dict[str, Any], rng: np.random.Generator
 ) -> None:
-    """Bit for bit, whatever the rule would have done with a radius."""
+    """Whatever the rule would have done with a radius, up to rounding."""
     plain = fully_recorded(random_problem(rng, rho=0.0, **network))
     check(fast_engine, plain)
     wanted = fast_engine(plain)
