@@ -1,18 +1,11 @@
-"""Which engines the tests run on: the one place to add an engine.
-
-An engine that this machine lacks is skipped by name. ``SAMBALANCE_REQUIRE_ENGINES=cpu`` (names, comma-separated) turns
-the skip into a failure, so that a build server cannot pass by testing nothing. With ``TRITON_INTERPRET=1`` the Triton
-engine needs no GPU: Triton's interpreter runs its kernels.
+"""Fixtures of all tests, and how pytest and hypothesis run here.
 
 The workers of pytest-xdist share the machine's CPUs, so each (and what it starts) computes on one thread.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
-from dataclasses import dataclass
-from typing import Any
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before NumPy and torch count the CPUs
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -21,63 +14,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before NumPy and torch count the CPUs
 import numpy as np
 import pytest
 from hypothesis import settings
-from interpreter import patch_once_per_launch
 
-from kernels import triton_engine
-from kernels.problem import TrainingProblem, TrainingResult
-
-SLOW = triton_engine.interpreted()
-"""In Triton's interpreter seconds are what milliseconds are elsewhere: tests repeat themselves less often."""
-FAST_ENGINES = {"cpu": ("float32", "float64"), "triton": ("float32",) if SLOW else ("float32", "float64")}
-"""Name of each engine that is held to the reference, and its precisions (test_triton_engine.py has float64)."""
+from support.engines import ALL_CASES, FAST_CASES, EngineCase, case_id
 
 settings.register_profile("sambalance", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.load_profile("sambalance")
-
-
-def skip_or_fail(engine: str, reason: str) -> None:
-    """Skip the test for want of something that ``engine`` needs; fail it where the engine was required."""
-    required = os.environ.get("SAMBALANCE_REQUIRE_ENGINES", "").replace(" ", "").split(",")
-    if engine in required:
-        pytest.fail(f"SAMBALANCE_REQUIRE_ENGINES asks for engine {engine!r}: {reason}")
-    pytest.skip(reason)
-
-
-def require_triton_package() -> None:
-    """For tests of what Triton can do without the engine: compile, or interpret other kernels."""
-    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("triton") is None:
-        skip_or_fail("triton", "triton is not installed")
-
-
-@dataclass(frozen=True)
-class EngineCase:
-    """One engine at one precision; calling it trains a problem."""
-
-    name: str
-    precision: str
-
-    def __call__(self, problem: TrainingProblem, **options: Any) -> TrainingResult:
-        from kernels.engine import train
-
-        return train(problem, engine=self.name, precision=self.precision, **options)
-
-    def require(self) -> None:
-        """Skip the test, or fail it where the engine was required, if this machine lacks the engine."""
-        from kernels.engine import available_engines
-
-        if self.name in available_engines():
-            if self.name == "triton" and SLOW:
-                patch_once_per_launch()
-            return
-        skip_or_fail(self.name, f"engine {self.name!r} is not available here")
-
-
-FAST_CASES = [EngineCase(name, precision) for name, precisions in FAST_ENGINES.items() for precision in precisions]
-ALL_CASES = [EngineCase("reference", "float64"), *FAST_CASES]
-
-
-def case_id(case: EngineCase) -> str:
-    return f"{case.name}-{case.precision}"
 
 
 @pytest.fixture(params=FAST_CASES, ids=case_id)

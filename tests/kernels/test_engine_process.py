@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agreement import assert_agrees
-from child import battery
-from conftest import EngineCase
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+from support.agreement import assert_agrees
+from support.engines import EngineCase
+from support.training_child import battery
+
+TESTS = Path(__file__).resolve().parents[1]
+ROOT = TESTS.parent
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
 ISA_NEEDS = {
@@ -29,9 +30,9 @@ ISA_NEEDS = {
 
 
 def start(task: str, engine: EngineCase, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([str(ROOT), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.Popen(
-        [sys.executable, str(HERE / "child.py"), task, engine.name, engine.precision, *arguments],
+        [sys.executable, "-m", "support.training_child", task, engine.name, engine.precision, *arguments],
         env={**os.environ, "PYTHONPATH": path, **environment}, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import oracle
 import pytest
 import torch
-from problems import random_problem
 
 from kernels.problem import LOSSES, TrainingProblem
 from kernels.reference import Model, run_sum
+from support import oracle
+from support.problems import random_problem
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "depth2": {"depth": 2},

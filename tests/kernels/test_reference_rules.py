@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import oracle
 import pytest
-from agreement import assert_close, tolerance
-from problems import random_problem
 
 from kernels import reference
 from kernels.problem import EFFECTS, LOSSES, NORMS, PERTURBED_SETS, Status, TrainingProblem
+from support import oracle
+from support.agreement import assert_close, tolerance
+from support.problems import random_problem
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "diagonal": {},

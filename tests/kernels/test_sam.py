@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import sam_oracle as oracle
 import torch
-from problems import random_problem
-from sam_models import TOLERANCE, assert_at, closure_of
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softplus
 
 from kernels import SAM
 from kernels.problem import EFFECTS, TrainingProblem
 from kernels.reference import train
+from support import sam_oracle as oracle
+from support.problems import random_problem
+from support.sam_models import TOLERANCE, assert_at, closure_of
 
 SELECTIONS: dict[str, Any] = {
     "all": ("all", ["0.weight", "0.bias", "2.weight", "2.bias"]),

@@ -8,13 +8,13 @@ import sys
 from typing import Any
 
 import pytest
-import sam_oracle as oracle
 import torch
-from sam_models import assert_at, closure_of
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from kernels import SAM
+from support import sam_oracle as oracle
+from support.sam_models import assert_at, closure_of
 
 # --- names ------------------------------------------------------------------------------------------------------------
 

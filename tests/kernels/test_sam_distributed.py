@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sam_oracle as oracle
 import torch
 import torch.distributed
 import torch.multiprocessing
@@ -21,6 +20,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 from kernels import SAM
+from support import sam_oracle as oracle
 
 PROCESSES = 2
 STEPS = 3

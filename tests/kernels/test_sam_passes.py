@@ -6,13 +6,13 @@ import copy
 from typing import Any
 
 import pytest
-import sam_oracle as oracle
 import torch
-from sam_models import NORM_LAYERS, assert_same_bits, closure_of, halves, normalized
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from kernels import SAM
+from support import sam_oracle as oracle
+from support.sam_models import NORM_LAYERS, assert_same_bits, closure_of, halves, normalized
 
 # --- running statistics -----------------------------------------------------------------------------------------------
 

@@ -8,13 +8,13 @@ import warnings
 from typing import Any
 
 import pytest
-import sam_oracle as oracle
 import torch
-from sam_models import Closure, assert_same_bits, closure_of, halves, normalized, scaled_closure
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from kernels import SAM
+from support import sam_oracle as oracle
+from support.sam_models import Closure, assert_same_bits, closure_of, halves, normalized, scaled_closure
 
 # --- mixed precision and passes that are not finite -------------------------------------------------------------------
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import oracle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from problems import random_problem
 from scipy import stats
 
 from kernels.sampling import minibatch_indices, philox4x32, sampling_thresholds
+from support import oracle
+from support.problems import random_problem
 
 # Known-answer vectors of the Random123 library (kat_vectors, philox4x32 10).
 KNOWN = [

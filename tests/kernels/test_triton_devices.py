@@ -124,12 +124,12 @@ def test_torch_is_asked_without_starting_cuda(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_missing_triton_fails_where_it_is_required_and_is_skipped_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests' own harness: a build server cannot pass by testing nothing."""
-    import conftest
+    from support import engines
 
-    monkeypatch.setattr(conftest.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
     for required, outcome in (("cpu, triton", pytest.fail.Exception), ("cpu", pytest.skip.Exception)):
         monkeypatch.setenv("SAMBALANCE_REQUIRE_ENGINES", required)
         with pytest.raises(outcome):
-            conftest.require_triton_package()
+            engines.require_triton_package()
         with pytest.raises(outcome):
-            conftest.EngineCase("triton", "float32").require()
+            engines.EngineCase("triton", "float32").require()

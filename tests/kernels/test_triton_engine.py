@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from agreement import assert_agrees, assert_same_bits
-from conftest import SLOW, EngineCase
-from problems import levels_along, random_problem
-from test_engines import BAD_RUN, NETWORKS, diverging, fully_recorded, network_kinds
 
 from kernels import reference, triton_engine
 from kernels.problem import Status, TrainingProblem
+from support.agreement import assert_agrees, assert_same_bits
+from support.engine_problems import BAD_RUN, NETWORKS, diverging, fully_recorded, network_kinds
+from support.engines import SLOW, EngineCase
+from support.problems import levels_along, random_problem
 
 FLOAT32, FLOAT64 = EngineCase("triton", "float32"), EngineCase("triton", "float64")
 

@@ -24,7 +24,7 @@ ROUNDING = {torch.float64: 1e-15, torch.float32: 1e-6, torch.bfloat16: 1e-2}
 
 @pytest.fixture
 def needs_triton() -> None:
-    from conftest import require_triton_package  # this file is also run as a script
+    from support.engines import require_triton_package  # this file is also run as a script
 
     require_triton_package()
 

@@ -2,7 +2,7 @@
 
 Three kinds of proof. *Rates*: one step of learning rate 1 is the flow's velocity exactly, so rates agree to rounding.
 *Steps*: what holds at every step is compared at every step, to rounding. *Flows*: curves of the flow eta -> 0 are
-compared with Richardson's limit of three trainings and its own error estimate (see ``trainings.extrapolated``).
+compared with Richardson's limit of three trainings and its own error estimate (see ``support.trainings.extrapolated``).
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 from scipy.interpolate import CubicSpline
-from trainings import ETA_RATIOS, REDUNDANT, SPURIOUS, extrapolated, problem, train_trio, velocity
 
 from kernels import reference
 from kernels.problem import Layers, Status
 from sambalance_tools.arrays import FloatArray
+from support.trainings import ETA_RATIOS, REDUNDANT, SPURIOUS, extrapolated, problem, train_trio, velocity
 from toymodels import metrics, theory
 from toymodels.rules import rule
 from toymodels.theory.elementary import logit, sigmoid

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
-from trainings import SPURIOUS, train_trio, velocity
 
 from sambalance_tools.arrays import FloatArray
+from support.trainings import SPURIOUS, train_trio, velocity
 from toymodels import flow as flow_module
 from toymodels import theory
 from toymodels.flow import (

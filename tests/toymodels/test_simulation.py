@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from trainings import problem
 
 from kernels import reference
 from kernels.problem import Status
+from support.trainings import problem
 from toymodels.data import missing, slabs, spurious
 from toymodels.networks import Diagonal, TwoLayer
 from toymodels.rules import rule

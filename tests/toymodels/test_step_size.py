@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from trainings import REDUNDANT, SPURIOUS, problem
 
 from kernels import reference
+from support.trainings import REDUNDANT, SPURIOUS, problem
 from toymodels.flow import FlowProblem, trajectories
 from toymodels.rules import UpdateRule, rule
 

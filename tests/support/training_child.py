@@ -1,7 +1,7 @@
 """Trains in a process of its own, for tests of what only a process has: environment, signals, threads.
 
-python child.py battery ENGINE PRECISION OUT     train the battery of problems, pickle the results
-python child.py endless ENGINE PRECISION         train until interrupted, then say what happened as JSON
+python -m support.training_child battery ENGINE PRECISION OUT    train the battery of problems, pickle the results
+python -m support.training_child endless ENGINE PRECISION        train until interrupted, then say what happened as JSON
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from problems import levels_along, random_problem
 
 from kernels.engine import train
 from kernels.problem import LOSSES, TrainingProblem
+from support.problems import levels_along, random_problem
 
 
 def battery() -> list[TrainingProblem]:

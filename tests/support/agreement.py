@@ -19,7 +19,7 @@ def tolerance(problem: TrainingProblem, precision: str) -> float:
     A step adds to each parameter its own rounding, eps/2, and the rounding of its gradient, about eps sqrt(n) for sums
     of n = S + m + d + L terms (random signs of roundings: Higham & Mary 2019); a gradient moves a parameter by no more
     than its size in all. Over T steps the roundings add up as sqrt(T), and the training multiplies an early one by at
-    most a condition factor, which the problems of :func:`problems.random_problem` keep at a few units:
+    most a condition factor, which the problems of :func:`support.problems.random_problem` keep at a few units:
 
         tolerance = 8 eps sqrt(T + 1 + n).
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import sam_oracle as oracle
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+
+from support import sam_oracle as oracle
 
 Closure = Callable[[], Tensor]
 TOLERANCE = 1e-12
