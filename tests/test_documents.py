@@ -22,6 +22,14 @@ DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\)")
 RUNNABLE = ("bash", "python", "pycon")
+GALLERY = ROOT / "docs" / "gallery.md"
+SMALL = {
+    "toymodels.filter": "--features 8",
+    "toymodels.phase_diagram": "--x rho=0:1:12 --y ratio=0.1:0.9:12 --seeds 1",
+    "toymodels.trajectories": "--seeds 2",
+    "toymodels.validate": "--configurations 40",
+}
+"""By command of the gallery, options that make it quick; of an option given twice the last one counts."""
 
 
 def name_of(document: Path) -> str:
@@ -53,7 +61,9 @@ def run_session(text: str, namespace: dict[str, object], name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "document", [d for d in DOCUMENTS if any(language in RUNNABLE for language, _ in blocks(d))], ids=name_of
+    "document",
+    [d for d in DOCUMENTS if d != GALLERY and any(language in RUNNABLE for language, _ in blocks(d))],
+    ids=name_of,
 )
 def test_snippets_run(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -65,6 +75,15 @@ def test_snippets_run(document: Path, tmp_path: Path, monkeypatch: pytest.Monkey
             exec(compile(text, name_of(document), "exec"), namespace)
         elif language == "pycon":
             run_session(text, namespace, name_of(document))
+
+
+@pytest.mark.parametrize("command", [text.strip() for _, text in blocks(GALLERY)])
+def test_commands_of_the_gallery_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small, since a large map proves no more; ``docs/make_gallery.py`` runs them as they are."""
+    monkeypatch.chdir(tmp_path)
+    module = command.split()[2]
+    run_bash(f"{command} {SMALL[module]}")
+    assert list((tmp_path / "out" / module.partition(".")[2]).glob("*.png"))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
