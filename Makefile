@@ -1,4 +1,4 @@
-# make phase-diagram   the picture        make test   the same, then all tests        make help   the rest
+# make phase-diagram   the picture        make test   the same, then the tests        make help   the rest
 #
 # A virtual environment is made in .venv when it is missing and brought up to date when what it was made from changes.
 
@@ -15,13 +15,14 @@ INSTALLED_FROM := pyproject.toml CMakeLists.txt $(NATIVE_SOURCES)
 # What one module's tests prepare for each other is prepared once: a module stays in one process (--dist loadscope below).
 PARALLEL := -n $(WORKERS) --maxprocesses 8
 
-.PHONY: help phase-diagram test test-triton lint ruff-check ruff-format mypy clean
+.PHONY: help phase-diagram test test-slow test-triton lint ruff-check ruff-format mypy clean
 
 help:
 	@echo "make phase-diagram   install into $(VENV) if needed, then simulate and draw the phase diagram"
 	@echo "                     options of the command: make phase-diagram ARGS='--data spurious --out spurious'"
-	@echo "make test            the same, then run all tests (installs PyTorch, which the tests compare with)"
+	@echo "make test            the same, then run the tests (installs PyTorch, which the tests compare with)"
 	@echo "                     options of pytest: make test TEST_ARGS='tests/kernels -x'; processes: WORKERS=2"
+	@echo "make test-slow       the tests that make test leaves out: exhaustive, or long for what they prove"
 	@echo "make test-triton     the tests of the GPU engine without a GPU, in Triton's interpreter"
 	@echo "make lint            style and type checks"
 	@echo "make clean           remove .venv, build and the caches (results in out/ stay)"
@@ -31,7 +32,11 @@ phase-diagram: $(VENV)/.installed
 	$(BIN)/python -m toymodels.phase_diagram $(ARGS)
 
 test: phase-diagram $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(PARALLEL) --dist loadscope $(TEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) --dist loadscope -m "not slow" $(TEST_ARGS)
+
+# Few and long: whoever is free takes the next one. Those that compile for GPUs are test-triton's.
+test-slow: $(VENV)/.installed-test
+	$(BIN)/python -m pytest $(PARALLEL) --dist worksteal -m slow -k "not triton" $(TEST_ARGS)
 
 # The engine is asked for, so that its tests fail where Triton is missing. They are many and alike: each goes to
 # whoever is free.

@@ -130,7 +130,19 @@ def main() -> None:
     require_in_force(processor, environment)
     files = [f"{folder}/test_{name}.py" for folder, names in COMPARE_NUMBERS.items() for name in names.split()]
     # As in the Makefile: what a module's tests prepare for each other is prepared once.
-    command = [sys.executable, "-m", "pytest", "-n", "auto", "--maxprocesses", "8", "--dist", "loadscope"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-n",
+        "auto",
+        "--maxprocesses",
+        "8",
+        "--dist",
+        "loadscope",
+        "-m",
+        "not slow",
+    ]
     done = subprocess.run([*command, *files, *SINGLE_TESTS], cwd=ROOT, env=environment)
     sys.exit(done.returncode)
 

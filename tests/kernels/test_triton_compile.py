@@ -42,6 +42,7 @@ def matrix(output: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "architectures"),
     [
