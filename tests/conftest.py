@@ -15,13 +15,20 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from support.engines import ALL_CASES, FAST_CASES, EngineCase, case_id
+from support.engines import EngineCase, all_cases, case_id, fast_cases
 
 settings.register_profile("sambalance", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.load_profile("sambalance")
 
 
-@pytest.fixture(params=FAST_CASES, ids=case_id)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests of an engine are made when they are collected: a plugin may have brought an engine until then."""
+    for fixture, cases in (("fast_engine", fast_cases), ("any_engine", all_cases)):
+        if fixture in metafunc.fixturenames:
+            metafunc.parametrize(fixture, cases(), ids=case_id, indirect=True)
+
+
+@pytest.fixture
 def fast_engine(request: pytest.FixtureRequest) -> EngineCase:
     """Each fast engine at each of its precisions."""
     case: EngineCase = request.param
@@ -29,7 +36,7 @@ def fast_engine(request: pytest.FixtureRequest) -> EngineCase:
     return case
 
 
-@pytest.fixture(params=ALL_CASES, ids=case_id)
+@pytest.fixture
 def any_engine(request: pytest.FixtureRequest) -> EngineCase:
     """The reference and each fast engine: for promises of the contract that need no second opinion."""
     case: EngineCase = request.param

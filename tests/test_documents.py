@@ -25,11 +25,13 @@ RUNNABLE = ("bash", "python", "pycon")
 GALLERY = ROOT / "docs" / "gallery.md"
 SMALL = {
     "toymodels.filter": "--features 8",
-    "toymodels.phase_diagram": "--x rho=0:1:12 --y ratio=0.1:0.9:12 --seeds 1",
-    "toymodels.trajectories": "--seeds 2",
+    "toymodels.phase_diagram": "--x rho=0:1:8 --y ratio=0.1:0.9:8 --seeds 1 --steps 400 --eta 0.1",
+    "toymodels.trajectories": "--seeds 1 --steps 200 --eta 0.05",
     "toymodels.validate": "--configurations 40",
 }
 """By command of the gallery, options that make it quick; of an option given twice the last one counts."""
+LONG = "toymodels.validate"
+"""Not quick even so: its forty pairs of a rule and a kind of data are integrated one by one."""
 
 
 def name_of(document: Path) -> str:
@@ -77,7 +79,13 @@ def test_snippets_run(document: Path, tmp_path: Path, monkeypatch: pytest.Monkey
             run_session(text, namespace, name_of(document))
 
 
-@pytest.mark.parametrize("command", [text.strip() for _, text in blocks(GALLERY)])
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(text.strip(), marks=[pytest.mark.slow] if LONG in text else [], id=text.strip())
+        for _, text in blocks(GALLERY)
+    ],
+)
 def test_commands_of_the_gallery_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small, since a large map proves no more; ``docs/make_gallery.py`` runs them as they are."""
     monkeypatch.chdir(tmp_path)

@@ -14,7 +14,7 @@ from kernels import reference
 from kernels.problem import EFFECTS, LOSSES, NORMS, PERTURBED_SETS, Status, TrainingProblem
 from support.agreement import assert_agrees, assert_same_bits, tolerance
 from support.engine_problems import BAD_RUN, DIVERGING, NETWORKS, diverging, fully_recorded, network_kinds
-from support.engines import SLOW, EngineCase
+from support.engines import FAST_ENGINES, SLOW, EngineCase
 from support.problems import SHAREABLE, levels_along, random_problem, smallest_preactivation, take
 
 
@@ -40,6 +40,12 @@ def test_random_relu_problems_keep_their_gates(size: int, norm: str, rng: np.ran
             assert not flips.any()
             # 1000 times what rounding to float32 can do to a pre-activation.
             assert smallest.min() > 1e3 * np.finfo("float32").eps * features.sum(axis=2).max()
+
+
+@pytest.mark.parametrize("name", FAST_ENGINES)
+def test_this_machine_has_the_engine(name: str) -> None:
+    """Skipped where it has not: the tests below are then made without it."""
+    EngineCase(name, "float32").require()
 
 
 # --- agreement with the reference -------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """Which engines the tests run on: the one place to add an engine.
 
-An engine that this machine lacks is skipped by name. ``SAMBALANCE_REQUIRE_ENGINES=cpu`` (names, comma-separated) turns
-the skip into a failure, so that a build server cannot pass by testing nothing. With ``TRITON_INTERPRET=1`` the Triton
-engine needs no GPU: Triton's interpreter runs its kernels.
+An engine that this machine lacks has no tests in the suite that all engines share, and one skipped test says so. With
+``SAMBALANCE_REQUIRE_ENGINES=cpu`` (names, comma-separated) it has them all the same, and they fail, so that a build
+server cannot pass by testing nothing. With ``TRITON_INTERPRET=1`` the Triton engine needs no GPU: Triton's interpreter
+runs its kernels.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from kernels import triton_engine
+from kernels import cpu, triton_engine
 from kernels.problem import TrainingProblem, TrainingResult
 from support.interpreter import patch_once_per_launch
 
@@ -22,12 +23,17 @@ SLOW = triton_engine.interpreted()
 """In Triton's interpreter seconds are what milliseconds are elsewhere: tests repeat themselves less often."""
 FAST_ENGINES = {"cpu": ("float32", "float64"), "triton": ("float32",) if SLOW else ("float32", "float64")}
 """Name of each engine that is held to the reference, and its precisions (test_triton_engine.py has float64)."""
+MODULES = {"cpu": cpu, "triton": triton_engine}
+
+
+def required(engine: str) -> bool:
+    """Whether tests must fail where this engine is missing."""
+    return engine in os.environ.get("SAMBALANCE_REQUIRE_ENGINES", "").replace(" ", "").split(",")
 
 
 def skip_or_fail(engine: str, reason: str) -> None:
     """Skip the test for want of something that ``engine`` needs; fail it where the engine was required."""
-    required = os.environ.get("SAMBALANCE_REQUIRE_ENGINES", "").replace(" ", "").split(",")
-    if engine in required:
+    if required(engine):
         pytest.fail(f"SAMBALANCE_REQUIRE_ENGINES asks for engine {engine!r}: {reason}")
     pytest.skip(reason)
 
@@ -52,17 +58,22 @@ class EngineCase:
 
     def require(self) -> None:
         """Skip the test, or fail it where the engine was required, if this machine lacks the engine."""
-        from kernels.engine import available_engines
-
-        if self.name in available_engines():
-            if self.name == "triton" and SLOW:
-                patch_once_per_launch()
-            return
-        skip_or_fail(self.name, f"engine {self.name!r} is not available here")
+        reason = MODULES[self.name].unavailable() if self.name in MODULES else None
+        if reason is not None:
+            skip_or_fail(self.name, f"engine {self.name!r} is not available: {reason}")
+        if self.name == "triton" and SLOW:
+            patch_once_per_launch()
 
 
-FAST_CASES = [EngineCase(name, precision) for name, precisions in FAST_ENGINES.items() for precision in precisions]
-ALL_CASES = [EngineCase("reference", "float64"), *FAST_CASES]
+def fast_cases() -> list[EngineCase]:
+    """The fast engines that are tried here: those that this machine has, and those that it is required to have."""
+    tried = {name: required(name) or MODULES[name].unavailable() is None for name in FAST_ENGINES}
+    return [EngineCase(name, each) for name, precisions in FAST_ENGINES.items() if tried[name] for each in precisions]
+
+
+def all_cases() -> list[EngineCase]:
+    """The reference and the fast engines that are tried here."""
+    return [EngineCase("reference", "float64"), *fast_cases()]
 
 
 def case_id(case: EngineCase) -> str:
