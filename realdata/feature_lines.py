@@ -18,8 +18,7 @@ import numpy as np
 
 from sambalance_tools.arrays import FloatArray
 from toymodels import theory
-from toymodels.diagram import nominal_sweep
-from toymodels.flow import collapse_boundary_rho
+from toymodels.flows.collapse_boundary import collapse_boundary_rho
 from toymodels.networks import Diagonal
 from toymodels.prediction import Boundary, flow_problem, predict
 from toymodels.sweep import Sweep
@@ -37,7 +36,7 @@ def analytic_lines(sweep: Sweep) -> list[Boundary]:
     Returns:
         Fields of the nominal sweep's shape ``[ny, nx, 1]``; none for rules, starts and depths without these claims.
     """
-    nominal = nominal_sweep(sweep)
+    nominal = sweep.nominal()
     balanced = not nominal.column("imbalance").any() and (nominal.column("depth") == 2).all()
     if sweep.rule.name != "sam" or sweep.rule.effect != "full" or not balanced:
         return []
@@ -67,7 +66,7 @@ def analytic_lines(sweep: Sweep) -> list[Boundary]:
 
 def flow_advantage(sweep: Sweep, level: float) -> FloatArray:
     """``[ny, nx]`` hard share of the noise-free flow minus GD's at a loss level; NaN where rho is 0 or it collapsed."""
-    nominal = nominal_sweep(sweep)
+    nominal = sweep.nominal()
     share = predict(nominal, level).share.reshape(nominal.shape)
     gd = nominal.gd_twin()
     advantage = share - predict(gd, level).share.reshape(gd.shape)

@@ -143,7 +143,7 @@ def flow_field(scale: FloatArray, z: FloatArray, ratio: float) -> tuple[FloatArr
 
 def boundary(z: FloatArray, ratio: float) -> FloatArray:
     """N / N* on the collapse boundary (C10) at z; with mu_h > mu_e the two features change roles, and z its sign."""
-    from toymodels.flow import collapse_boundary_scale
+    from toymodels.flows.collapse_boundary import collapse_boundary_scale
 
     strong, weak = max(1.0, ratio), min(1.0, ratio)
     scale = collapse_boundary_scale(np.full_like(z, strong), np.full_like(z, weak), z if ratio <= 1 else -z)

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
         spurious,
         uneven,
     )
-    from toymodels.diagram import Diagram, diagram_sweep
     from toymodels.metrics import Phase, advantage, gini, hard_share, lorenz, phases, share_at_level
     from toymodels.networks import Diagonal, TwoLayer, network
+    from toymodels.phase_diagram.report import Report
+    from toymodels.phase_diagram.study import Diagram, diagram_sweep
     from toymodels.rules import UpdateRule, rule
     from toymodels.simulation import save_dataset, simulate
     from toymodels.sweep import Sweep
@@ -48,7 +49,8 @@ _HOMES = {
         "spurious",
         "uneven",
     ),
-    "diagram": ("Diagram", "diagram_sweep"),
+    "phase_diagram.report": ("Report",),
+    "phase_diagram.study": ("Diagram", "diagram_sweep"),
     "metrics": ("Phase", "advantage", "gini", "hard_share", "lorenz", "phases", "share_at_level"),
     "networks": ("Diagonal", "TwoLayer", "network"),
     "rules": ("UpdateRule", "rule"),
@@ -61,6 +63,7 @@ __all__ = [
     "Diagram",
     "FeatureData",
     "Phase",
+    "Report",
     "Sweep",
     "TwoLayer",
     "UpdateRule",

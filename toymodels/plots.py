@@ -1,4 +1,4 @@
-"""Figures: phases or a continuous map over two axes, with the analytic boundaries drawn over the simulation."""
+"""What figures share: maps over two axes, analytic boundaries, captions, files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from sambalance_tools.arrays import FloatArray
 from sambalance_tools.files import atomic_path
 from toymodels.metrics import Phase
 from toymodels.parameters import parameter
-from toymodels.prediction import Boundary
+from toymodels.prediction import Boundary, no_flow_reason
+from toymodels.sweep import Sweep
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,54 +66,6 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def phase_diagram_figure(
-    x: tuple[str, FloatArray],
-    y: tuple[str, FloatArray],
-    phases: np.ndarray,
-    boundaries: Sequence[Boundary],
-    title: str,
-    caption: str,
-) -> Figure:
-    """Phases ``[ny, nx, seeds]``; a cell's colour is the mean over its seeds, so blends show disagreement."""
-    from matplotlib.colors import to_rgb
-    from matplotlib.patches import Patch
-
-    palette = np.array([to_rgb(PHASE_COLOURS[phase]) for phase in Phase])
-    figure = new_figure(6.4, 5.4)
-    axes = figure.add_subplot()
-    _draw_cells(axes, x, y, palette[phases].mean(axis=2))
-    handles = [
-        Patch(facecolor=PHASE_COLOURS[phase], edgecolor="0.3", linewidth=0.5, label=phase.label)
-        for phase in Phase
-        if (phases == phase).any()
-    ]
-    handles += draw_boundaries(axes, x[1], y[1], boundaries)
-    _finish(figure, axes, x[0], y[0], title, caption, handles)
-    return figure
-
-
-def map_figure(
-    x: tuple[str, FloatArray],
-    y: tuple[str, FloatArray],
-    values: FloatArray,
-    style: MapStyle,
-    boundaries: Sequence[Boundary],
-    title: str,
-    caption: str,
-) -> Figure:
-    """A continuous metric ``[ny, nx]`` with a colour bar; NaN cells (no value) are grey."""
-    from matplotlib.patches import Patch
-
-    figure = new_figure(6.8, 5.4)
-    axes = figure.add_subplot()
-    add_colour_bar(figure, draw_map(axes, x, y, values, style), axes, style)
-    handles = draw_boundaries(axes, x[1], y[1], boundaries)
-    if not np.isfinite(values).all():
-        handles.append(Patch(facecolor=PHASE_COLOURS[Phase.UNFINISHED], edgecolor="0.3", label="level not reached"))
-    _finish(figure, axes, x[0], y[0], title, caption, handles)
-    return figure
-
-
 def draw_map(
     axes: Axes, x: tuple[str, FloatArray], y: tuple[str, FloatArray], values: FloatArray, style: MapStyle
 ) -> ScalarMappable:
@@ -131,7 +84,7 @@ def draw_map(
     if style.linear_below is not None and high > style.linear_below:
         normalise = SymLogNorm(style.linear_below, vmin=low, vmax=high, base=10)
     colours = colormaps[style.colours].with_extremes(bad=PHASE_COLOURS[Phase.UNFINISHED])
-    _draw_cells(axes, x, y, colours(normalise(np.ma.masked_invalid(values)))[..., :3])
+    draw_cells(axes, x, y, colours(normalise(np.ma.masked_invalid(values)))[..., :3])
     axes.set_xlabel(axis_label(x[0]))
     axes.set_ylabel(axis_label(y[0]))
     return ScalarMappable(normalise, colours)
@@ -175,7 +128,8 @@ def cell_edges(values: FloatArray) -> FloatArray:
     return np.exp(edges) if is_logarithmic(values) else edges
 
 
-def _draw_cells(axes: Axes, x: tuple[str, FloatArray], y: tuple[str, FloatArray], colours: FloatArray) -> None:
+def draw_cells(axes: Axes, x: tuple[str, FloatArray], y: tuple[str, FloatArray], colours: FloatArray) -> None:
+    """Draw a map of colours ``[ny, nx, 3]`` into ``axes``; evenly spaced logarithms give a logarithmic axis."""
     axes.pcolormesh(cell_edges(x[1]), cell_edges(y[1]), colours, rasterized=True)
     if is_logarithmic(x[1]):
         axes.set_xscale("log")
@@ -201,15 +155,38 @@ def draw_boundaries(axes: Axes, x: FloatArray, y: FloatArray, boundaries: Sequen
     return handles
 
 
-def _finish(figure: Figure, axes: Axes, x_name: str, y_name: str, title: str, caption: str, handles: list) -> None:  # type: ignore[type-arg]
-    axes.set_xlabel(axis_label(x_name))
-    axes.set_ylabel(axis_label(y_name))
-    figure.suptitle(title, fontsize=11)
-    axes.set_title(caption, fontsize=7, color="0.35")
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=7.5, frameon=False)
-
-
 def axis_label(name: str) -> str:
     """Title and symbol of a parameter."""
     known = parameter(name)
     return f"{known.title} {known.symbol}"
+
+
+def caption(sweep: Sweep, level: float) -> str:
+    """The configuration that is not on an axis, in symbols, and what the theory's lines stand for."""
+    shown = ("mu_easy", "mu_hard", "p", "q", "spread", "flip", "init", "eta", "steps", "rho", "width")
+    noise = ("noise_easy", "noise_hard", "noise_features", "batch")
+    parts = [f"loss level {level:g}", f"{len(sweep.seed_list)} seeds"]
+    for name in (*shown, *noise):
+        if name in sweep.axes or (name == "mu_hard" and "ratio" in {*sweep.axes, *sweep.values}):
+            continue
+        relevant = {
+            **{
+                data_parameter: data_parameter in sweep.data.parameters
+                for data_parameter in ("p", "q", "spread", "flip")
+            },
+            "width": sweep.network.name != "diagonal",
+            "rho": sweep.rule.name != "gd",
+        }.get(name, True)
+        value = sweep.column(name)[0]
+        if relevant and (value or name not in noise):
+            parts.append(f"{parameter(name).symbol} = {value:g}")
+    note = no_flow_reason(sweep)
+    return ", ".join(parts) + (f"\nlines: {note}" if note else "")
+
+
+def network_label(sweep: Sweep) -> str:
+    """Name of the network for titles."""
+    if sweep.network.name == "diagonal":
+        return "Diagonal network"
+    width = "" if "width" in sweep.axes else f" width {sweep.column('width')[0]:g}"
+    return f"Two-layer {'ReLU' if sweep.network.name == 'relu' else 'linear'} network{width}"

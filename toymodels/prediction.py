@@ -9,7 +9,10 @@ import numpy as np
 from sambalance_tools.arrays import FloatArray
 from toymodels import theory
 from toymodels.data import atom_tables, redundant
-from toymodels.flow import FilterSystem, FlowProblem, collapse_boundary_rho, solve
+from toymodels.flows.collapse_boundary import collapse_boundary_rho
+from toymodels.flows.filter_law import FilterSystem
+from toymodels.flows.problem import FlowProblem
+from toymodels.flows.solve import solve
 from toymodels.metrics import BALANCED_SHARES, classify, hard_share
 from toymodels.networks import Diagonal
 from toymodels.sweep import Sweep

@@ -156,6 +156,11 @@ class Sweep:
         axes = {name: ([0.0] if name == "rho" else axis) for name, axis in self.axes.items()}
         return replace(self, rule=rule("gd"), axes=axes)
 
+    def nominal(self) -> Sweep:
+        """The same sweep from the nominal start: no jitter, the first seed."""
+        values = dict(self.values) if "jitter" in self.axes else {**self.values, "jitter": 0.0}
+        return replace(self, values=values, seeds=self.seed_list[:1], group_accuracy=False)
+
     # --- configuration -----------------------------------------------------------------------------------------------
 
     def config(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from realdata.datasets.base import EVALUATE, FIT
 from realdata.filter_gains import START_MARGIN, FilterGains, filter_gains, quadratic_fit
 from realdata.predictions.filter_runs import evidence_of
 from toymodels import theory
-from toymodels.filter_law import run_filter
+from toymodels.filter.study import run_filter
 
 MU = np.linspace(0.2, 2.0, 8)
 ETA_ERROR = 0.0025

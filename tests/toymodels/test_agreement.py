@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from toymodels.agreement import boundary_error_cells, near_change, phase_agreement, zero_lines
+from toymodels.phase_diagram.agreement import boundary_error_cells, near_change, phase_agreement, zero_lines
 from toymodels.plots import cell_edges, is_logarithmic
 from toymodels.prediction import Boundary, Prediction
 

@@ -10,15 +10,15 @@ import pytest
 from scipy.integrate import quad, solve_ivp
 
 from sambalance_tools.command_line import run_command
-from toymodels import beyond
-from toymodels.batch_suppression import suppression_gap
-from toymodels.beyond_results import Estimate, critical_radii, results
-from toymodels.beyond_studies import LEVEL, Study, diagonal_twin, run_study, studies
-from toymodels.depth_flow import depth_shares
-from toymodels.flow import one_atom_loss_margin
+from toymodels.beyond import __main__ as beyond
+from toymodels.beyond.batch_suppression import suppression_gap
+from toymodels.beyond.results import Estimate, critical_radii, results
+from toymodels.beyond.study import LEVEL, Study, diagonal_twin, run_study, studies
+from toymodels.flows.any_depth import depth_shares
+from toymodels.flows.filter_law import one_atom_loss_margin
+from toymodels.flows.fully_connected import SharedDirection, angle_integral, critical_rho
 from toymodels.metrics import hard_share
 from toymodels.networks import network
-from toymodels.shared_direction import SharedDirection, angle_integral, critical_rho
 from toymodels.simulation import simulate
 from toymodels.sweep import Sweep
 

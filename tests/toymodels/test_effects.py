@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from toymodels import phase_diagram, redundant, rule, spurious
-from toymodels.diagram import diagram_sweep
-from toymodels.effects import EffectsMap
+from toymodels import redundant, rule, spurious
 from toymodels.networks import Diagonal
+from toymodels.phase_diagram import __main__ as phase_diagram
+from toymodels.phase_diagram.effects import EffectsMap
+from toymodels.phase_diagram.study import diagram_sweep
 
 X, Y = ("rho", np.linspace(0, 0.7, 8)), ("ratio", np.linspace(0.3, 0.95, 6))
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from toymodels import filter as command
-from toymodels.filter_law import run_filter
+from toymodels.filter import __main__ as command
+from toymodels.filter.study import run_filter
 
 
 @pytest.fixture(scope="module")

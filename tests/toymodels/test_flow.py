@@ -10,18 +10,13 @@ from scipy.integrate import solve_ivp
 
 from sambalance_tools.arrays import FloatArray
 from support.trainings import SPURIOUS, train_trio, velocity
-from toymodels import flow as flow_module
 from toymodels import theory
-from toymodels.flow import (
-    FilterSystem,
-    FlowProblem,
-    LayerSystem,
-    collapse_boundary_rho,
-    collapse_boundary_scale,
-    one_atom_loss_margin,
-    solve,
-    trajectories,
-)
+from toymodels.flows import collapse_boundary
+from toymodels.flows.collapse_boundary import collapse_boundary_rho, collapse_boundary_scale
+from toymodels.flows.filter_law import FilterSystem, one_atom_loss_margin
+from toymodels.flows.layers import LayerSystem, trajectories
+from toymodels.flows.problem import FlowProblem
+from toymodels.flows.solve import solve
 from toymodels.rules import RULES, UpdateRule, rule
 
 LEVELS = (0.4, 0.2, 0.1, 0.05)
@@ -254,7 +249,7 @@ def test_nearly_equal_strengths_have_the_boundary_that_integration_gives(monkeyp
     mu_easy = np.full(21, 2.0)
     mu_hard = mu_easy * (1 - share)
     expanded = collapse_boundary_scale(mu_easy, mu_hard, z)
-    monkeypatch.setattr(flow_module, "_NEARLY_EQUAL", 0.0)
+    monkeypatch.setattr(collapse_boundary, "_NEARLY_EQUAL", 0.0)
     integrated = collapse_boundary_scale(mu_easy, mu_hard, z)
     # The expansion is off by about share^3 = 2.4e-8, and without its correction by 4e-6.
     np.testing.assert_allclose(expanded, integrated, rtol=5e-8)

@@ -9,9 +9,9 @@ import pytest
 from scipy.integrate import RK45, solve_ivp
 
 from sambalance_tools.arrays import FloatArray
-from toymodels import dormand_prince
-from toymodels import integrate as module
-from toymodels.integrate import integrate
+from toymodels.flows import dormand_prince
+from toymodels.flows import integrate as module
+from toymodels.flows.integrate import integrate
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,10 @@ from kernels import reference
 from sambalance_tools.command_line import run_command
 from sambalance_tools.files import atomic_path
 from toymodels import plots
-from toymodels.diagram import Diagram, Report
-from toymodels.phase_diagram import METRICS, main
+from toymodels.phase_diagram import METRICS
+from toymodels.phase_diagram.__main__ import main, write_report
+from toymodels.phase_diagram.report import Report
+from toymodels.phase_diagram.study import Diagram
 from toymodels.sweep import Sweep
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "phase_diagram_small.json"
@@ -331,7 +333,7 @@ ANNOUNCED = """
 import sys
 import kernels.engine
 from sambalance_tools.command_line import run_command
-from toymodels.phase_diagram import main
+from toymodels.phase_diagram.__main__ import main
 train = kernels.engine.train
 def announced(*arguments, **options):
     print("training", flush=True)
@@ -367,7 +369,7 @@ def test_ctrl_c_during_the_simulation_leaves_everything_as_it_was(engine: str, t
 
 @pytest.fixture(scope="module")
 def report(small: Written) -> Report:
-    return Diagram.load(small.folder / "phase_diagram.nc").report("phase", 0.1)
+    return Report.of(Diagram.load(small.folder / "phase_diagram.nc"), "phase", 0.1)
 
 
 @pytest.mark.parametrize("when", ["png", "pdf", "nc", "json"])
@@ -387,7 +389,7 @@ def test_ctrl_c_while_writing_leaves_only_whole_files(
     monkeypatch.setattr(os, "replace", interrupted)
     monkeypatch.setattr(Report, "figure", lambda self: plots.new_figure(1, 1))
     with pytest.raises(KeyboardInterrupt):
-        report.write(tmp_path, redraw=False, started=0.0)
+        write_report(report, tmp_path, redraw=False, started=0.0)
     assert names(tmp_path) == FILES
     order = ["png", "pdf", "nc", "json"]
     for name in FILES:

@@ -7,7 +7,8 @@ import pytest
 
 from kernels import reference
 from support.trainings import REDUNDANT, SPURIOUS, problem
-from toymodels.flow import FlowProblem, trajectories
+from toymodels.flows.layers import trajectories
+from toymodels.flows.problem import FlowProblem
 from toymodels.rules import UpdateRule, rule
 
 ETAS = np.array([0.04, 0.02, 0.01, 0.005])

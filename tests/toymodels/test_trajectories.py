@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from toymodels import redundant, spurious, trajectories
-from toymodels.trajectory_study import TrajectoryStudy
+from toymodels import redundant, spurious
+from toymodels.trajectories import __main__ as trajectories
+from toymodels.trajectories.study import TrajectoryStudy
 
 SHORT = {"rho": 0.5, "eta": 0.02, "steps": 400}
 

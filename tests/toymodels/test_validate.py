@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from toymodels import rule, theory, validate, validation
-from toymodels.validation import RANGES, hypercube, run_validation
+from toymodels import rule, theory
+from toymodels.validate import __main__ as validate
+from toymodels.validate import study as validation
+from toymodels.validate.study import RANGES, hypercube, run_validation
 
 
 def test_no_configuration_exceeds_three_times_its_predicted_error():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sambalance_tools.arrays import FloatArray
-from toymodels.beyond_studies import REFERENCE_RADIUS
+from toymodels.beyond.study import REFERENCE_RADIUS
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -39,10 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     started = time.perf_counter()
     options = parser().parse_args(arguments)
-    from sambalance_tools.files import writable_directory
+    from sambalance_tools.files import writable_directory, write_json
     from sambalance_tools.progress import ProgressBar
     from toymodels.data import data_kind
-    from toymodels.trajectory_study import TrajectoryStudy
+    from toymodels.plots import save_figure
+    from toymodels.simulation import save_dataset
+    from toymodels.trajectories.figures import animate_phase_plane, phase_plane_figure, trajectories_figure
+    from toymodels.trajectories.study import TrajectoryStudy
 
     directory = writable_directory(options.out)
     with ProgressBar("simulating") as bar:
@@ -53,9 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             engine=options.engine,
             progress=bar,
         )
-    paths = study.write(directory, started, animate=options.animate)
+    paths = save_figure(trajectories_figure(study), directory / "trajectories")
+    paths += save_figure(phase_plane_figure(study), directory / "phase_plane")
+    if options.animate:
+        paths.append(animate_phase_plane(study, directory / f"phase_plane.{options.animate}"))
+    save_dataset(study.dataset(), directory / "trajectories.nc")
+    write_json(directory / "summary.json", study.summary(time.perf_counter() - started))
     print(study.table())
-    for path in paths:
+    for path in [*paths, directory / "trajectories.nc", directory / "summary.json"]:
         print(f"  {path}")
 
 

@@ -10,15 +10,16 @@ import numpy as np
 from sambalance_tools.arrays import FloatArray
 from sambalance_tools.files import atomic_path
 from toymodels import theory
-from toymodels.diagram import caption
-from toymodels.flow import FilterSystem, FlowProblem, LayerSystem, collapse_boundary_scale
-from toymodels.plots import new_figure
+from toymodels.flows.collapse_boundary import collapse_boundary_scale
+from toymodels.flows.filter_law import FilterSystem
+from toymodels.flows.layers import LayerSystem
+from toymodels.flows.problem import FlowProblem
+from toymodels.plots import caption, new_figure
+from toymodels.trajectories.study import RuleStudy, TrajectoryStudy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from toymodels.trajectory_study import RuleStudy, TrajectoryStudy
 
 EASY, HARD = "#e69f00", "#3a86c8"
 RULE_COLOURS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,15 +12,12 @@ from sambalance_tools.arrays import FloatArray
 from sambalance_tools.checks import require_whole
 from sambalance_tools.progress import Progress
 from toymodels import theory
-from toymodels.closed_form_checks import ROUNDING, closed_form_checks
 from toymodels.data import atom_tables, data_kind
-from toymodels.flow import FlowProblem, LayerSystem, trajectories
-from toymodels.plots import new_figure
+from toymodels.flows.closed_form_checks import ROUNDING, closed_form_checks
+from toymodels.flows.discrete import simulate_layers
+from toymodels.flows.layers import LayerSystem, trajectories
+from toymodels.flows.problem import FlowProblem
 from toymodels.rules import UpdateRule, rule
-from toymodels.simulation import simulate_layers
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 ETA = 0.01
 TIME = 12.0
@@ -221,25 +218,3 @@ def table(results: Sequence[Result], limit: float) -> str:
     total = sum(len(result.ratio) for result in results)
     lines.append(f"{total} comparisons, worst {worst.worst_ratio:.2f} ({worst.name}, {worst.claim}: {where})")
     return "\n".join(lines)
-
-
-def validation_figure(results: Sequence[Result], limit: float) -> Figure:
-    """Every configuration as a dot: deviation against predicted error, on logarithmic axes."""
-    figure = new_figure(5.6, 4.8)
-    ax = figure.add_subplot()
-    for label, chosen, colour in (
-        ("flows", [r for r in results if r.name != "closed form"], "#3a86c8"),
-        ("closed forms (extrapolated)", [r for r in results if r.name == "closed form"], "#e69f00"),
-    ):
-        x = np.concatenate([r.predicted_error for r in chosen])
-        y = np.maximum(np.concatenate([r.deviation for r in chosen]), 1e-13)
-        ax.plot(x, y, "o", markersize=2.6, alpha=0.6, color=colour, label=label, markeredgewidth=0)
-    span = np.array(ax.get_xlim()) if ax.get_xscale() == "log" else np.array([1e-9, 1.0])
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    ax.plot(span, span, color="black", linewidth=1, label="deviation = predicted error")
-    ax.plot(span, limit * span, color="black", linewidth=1, linestyle=":", label=f"{limit:g} x predicted error")
-    ax.set_xlabel("Predicted error of the simulation")
-    ax.set_ylabel("Deviation between simulation and theory")
-    ax.legend(fontsize=8, frameon=False)
-    return figure

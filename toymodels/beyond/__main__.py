@@ -13,7 +13,6 @@ study and summary.json into the output folder.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 
@@ -40,11 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     started = time.perf_counter()
     options = parser().parse_args(arguments)
     from sambalance_tools.checks import require_choice, require_whole
-    from sambalance_tools.files import writable_directory, write_text
+    from sambalance_tools.files import writable_directory, write_json
     from sambalance_tools.progress import ProgressBar
-    from toymodels.beyond_plots import study_figure
-    from toymodels.beyond_results import results, table
-    from toymodels.beyond_studies import LEVEL, PROBE_NOISE, REFERENCE_RADIUS, run_study, studies, suppression_gaps
+    from toymodels.beyond.figures import study_figure
+    from toymodels.beyond.results import results, table
+    from toymodels.beyond.study import LEVEL, PROBE_NOISE, REFERENCE_RADIUS, run_study, studies, suppression_gaps
     from toymodels.plots import save_figure
     from toymodels.simulation import save_dataset
 
@@ -74,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             summary["suppression_gap"] = suppression_gaps()
         print(table(f"{name}: {known[name].title}", cases), end="\n\n")
     summary["wall_seconds"] = round(time.perf_counter() - started, 2)
-    write_text(directory / "summary.json", json.dumps(summary, indent=2) + "\n")
+    write_json(directory / "summary.json", summary)
     print("measured mean [95 % interval] (diagonal network's prediction; the case's own law) verdict on the former")
     for path in [*paths, directory / "summary.json"]:
         print(f"  {path}")

@@ -15,7 +15,7 @@ import numpy as np
 
 from sambalance_tools.arrays import FloatArray
 from sambalance_tools.progress import Progress
-from toymodels import dormand_prince as tableau
+from toymodels.flows import dormand_prince as tableau
 
 CHUNK = 16_384
 """Runs advanced together: large enough that array work outweighs Python's, small enough to stay in the caches."""

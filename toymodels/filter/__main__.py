@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from sambalance_tools.command_line import module_parser, number_list, run_command
 
 if TYPE_CHECKING:
-    from toymodels.filter_law import FilterRun
+    from toymodels.filter.study import FilterRun
 
 DEFAULT_RHO = "0,0.1,0.15"
 DEFAULT_LEVELS = (0.6, 0.3, 0.1)
@@ -51,11 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     started = time.perf_counter()
     options = parser().parse_args(arguments)
-    import json
-
-    from sambalance_tools.files import writable_directory, write_text
+    from sambalance_tools.files import writable_directory, write_json
     from sambalance_tools.progress import ProgressBar
-    from toymodels.filter_law import filter_figure, run_filter
+    from toymodels.filter.figures import filter_figure
+    from toymodels.filter.study import run_filter
     from toymodels.plots import save_figure
     from toymodels.simulation import save_dataset
 
@@ -74,8 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     paths = save_figure(filter_figure(found), directory / "filter")
     save_dataset(found.dataset(), directory / "filter.nc")
-    summary = found.summary(time.perf_counter() - started)
-    write_text(directory / "summary.json", json.dumps(summary, indent=2) + "\n")
+    write_json(directory / "summary.json", found.summary(time.perf_counter() - started))
     print(found.table())
     for path in [*paths, directory / "filter.nc", directory / "summary.json"]:
         print(f"  {path}")

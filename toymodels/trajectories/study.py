@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-import time as clock
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sambalance_tools.arrays import FloatArray
-from sambalance_tools.files import write_text
 from sambalance_tools.progress import Progress
 from toymodels import theory
 from toymodels.data import FeatureData
-from toymodels.flow import FlowProblem, LayerSystem, trajectories
+from toymodels.flows.closed_form_checks import closed_form_checks, turning_point_ratio
+from toymodels.flows.discrete import simulate_layers
+from toymodels.flows.layers import LayerSystem, trajectories
+from toymodels.flows.problem import FlowProblem
 from toymodels.prediction import flow_problem, no_flow_reason
 from toymodels.rules import UpdateRule, rule
-from toymodels.simulation import save_dataset, simulate_layers
 from toymodels.sweep import Sweep
 from toymodels.theory.elementary import sigmoid
 
@@ -145,8 +144,6 @@ class TrajectoryStudy:
         Raises:
             ValueError: where the reduced flows do not describe the configuration (noise, decay, momentum, ...).
         """
-        from toymodels.closed_form_checks import closed_form_checks, turning_point_ratio
-
         sweep = Sweep(data=data, values=values, seeds=seeds)
         reason = no_flow_reason(sweep)
         if reason is not None:
@@ -231,20 +228,6 @@ class TrajectoryStudy:
             "time": self.times,
         }
         return xr.Dataset(variables, coords=coords, attrs={"config": json.dumps(self.sweep.config())})
-
-    def write(self, directory: Path, started: float, animate: str | None = None) -> list[Path]:
-        """Write figures, data, summary and, if asked for, an animation of the phase plane; returns the paths."""
-        from toymodels.plots import save_figure
-        from toymodels.trajectory_plots import animate_phase_plane, phase_plane_figure, trajectories_figure
-
-        paths = save_figure(trajectories_figure(self), directory / "trajectories")
-        paths += save_figure(phase_plane_figure(self), directory / "phase_plane")
-        if animate:
-            paths.append(animate_phase_plane(self, directory / f"phase_plane.{animate}"))
-        save_dataset(self.dataset(), directory / "trajectories.nc")
-        summary = json.dumps(self.summary(clock.perf_counter() - started), indent=2)
-        write_text(directory / "summary.json", summary + "\n")
-        return [*paths, directory / "trajectories.nc", directory / "summary.json"]
 
 
 def _study(sweep: Sweep, marks: np.ndarray, eta: float, engine: str) -> RuleStudy:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from toymodels.beyond_results import CaseResult
-from toymodels.beyond_studies import REFERENCE_RADIUS, Study
+from toymodels.beyond.results import CaseResult
+from toymodels.beyond.study import REFERENCE_RADIUS, Study
 from toymodels.plots import new_figure
 
 if TYPE_CHECKING:

@@ -8,9 +8,11 @@ import numpy as np
 
 from sambalance_tools.arrays import FloatArray
 from toymodels import theory
-from toymodels.flow import FilterSystem, FlowProblem, solve
+from toymodels.flows.discrete import simulate_layers
+from toymodels.flows.filter_law import FilterSystem
+from toymodels.flows.problem import FlowProblem
+from toymodels.flows.solve import solve
 from toymodels.rules import rule
-from toymodels.simulation import simulate_layers
 
 FINE_ETA = 2e-3
 """Largest learning rate of the extrapolated simulations; their third-order error is about its cube."""

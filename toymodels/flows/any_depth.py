@@ -13,7 +13,7 @@ import numpy as np
 
 from sambalance_tools.arrays import FloatArray
 from toymodels import theory
-from toymodels.integrate import integrate
+from toymodels.flows.integrate import integrate
 from toymodels.metrics import hard_share
 from toymodels.theory.elementary import sigmoid
 

@@ -17,15 +17,17 @@ from scipy.special import ndtr
 
 from sambalance_tools.arrays import FloatArray
 from sambalance_tools.progress import Progress, part_of
-from toymodels.batch_suppression import suppression_gap
+from toymodels.beyond.batch_suppression import suppression_gap
 from toymodels.data import FeatureData, groups, missing, redundant, slabs, spurious
-from toymodels.depth_flow import depth_shares
-from toymodels.flow import FlowProblem, one_atom_loss_margin, solve
+from toymodels.flows.any_depth import depth_shares
+from toymodels.flows.filter_law import one_atom_loss_margin
+from toymodels.flows.fully_connected import SharedDirection
+from toymodels.flows.problem import FlowProblem
+from toymodels.flows.solve import solve
 from toymodels.metrics import hard_share
 from toymodels.networks import Diagonal, TwoLayer, network
 from toymodels.prediction import flow_problem
 from toymodels.rules import rule
-from toymodels.shared_direction import SharedDirection
 from toymodels.simulation import simulate
 from toymodels.sweep import Sweep
 

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sambalance_tools.arrays import FloatArray
-from sambalance_tools.files import write_text
 from sambalance_tools.progress import Progress
 from toymodels import metrics
-from toymodels.diagram import caption, network_label, nominal_sweep
-from toymodels.plots import MapStyle, add_colour_bar, draw_map, new_figure, save_figure
 from toymodels.prediction import no_flow_reason, predict
 from toymodels.rules import UpdateRule, rule
-from toymodels.simulation import save_dataset, simulate
+from toymodels.simulation import simulate
 from toymodels.sweep import Sweep
 
 if TYPE_CHECKING:
     import xarray as xr
-    from matplotlib.figure import Figure
 
 COMPARED: dict[str, UpdateRule] = {
     "sam": rule("sam"),
@@ -78,47 +72,17 @@ class EffectsMap:
             dataset = run(part)
             seconds += float(dataset.attrs["simulation_seconds"])
             found[name] = metrics.advantage(dataset, gd, part, level)
-        coarse = _coarse(nominal_sweep(bare))
+        coarse = _coarse(bare.nominal())
         y, x = (np.asarray(axis) for axis in coarse.axes.values())
         flows = {name: _flow_advantage(replace(coarse, rule=compared), level) for name, compared in COMPARED.items()}
         return cls(sweep, level, found, flows, (x, y), str(gd.attrs["engine"]), seconds)
-
-    def figure(self) -> Figure:
-        """Four panels on one colour scale; the flows' sign change as a black line."""
-        (y_name, y), (x_name, x) = ((name, np.asarray(axis)) for name, axis in self.sweep.axes.items())
-        means = {name: _seed_mean(values) for name, values in self.advantage.items()}
-        reach = max((float(np.nanmax(np.abs(m))) for m in means.values() if np.isfinite(m).any()), default=0.0)
-        style = MapStyle(
-            "Hard share minus GD's at matched loss", "RdBu", centre=0.0, limits=(-reach, reach), linear_below=0.05
-        )
-        figure = new_figure(8.2, 7.0)
-        axes = figure.subplots(2, 2, sharex=True, sharey=True)
-        for ax, (name, values) in zip(axes.flat, means.items(), strict=True):
-            mapped = draw_map(ax, (x_name, x), (y_name, y), values, style)
-            field = np.ma.masked_invalid(self.flow_advantage[name])
-            # Jumps of the share would bend the interpolated line; on this scale both sides of zero weigh alike.
-            field = np.arcsinh(field / NEGLIGIBLE)
-            if (field > 0).any() and (field < 0).any():
-                ax.contour(*self.flow_axes, field, levels=[0.0], colors="black", linewidths=1.5)
-            ax.set_title(COMPARED[name].label, fontsize=10)
-        for ax in axes[0]:
-            ax.set_xlabel("")
-        for ax in axes[:, 1]:
-            ax.set_ylabel("")
-        add_colour_bar(figure, mapped, axes, style)
-        head = f"{network_label(self.sweep)}, {self.sweep.data.kind} data: which effect balances?"
-        figure.suptitle(
-            f"{head}\n" + caption(self.sweep, self.level) + "; black: sign change by the flows; grey: no value",
-            fontsize=9,
-        )
-        return figure
 
     def summary(self, wall_seconds: float) -> dict[str, Any]:
         """What ``summary.json`` holds."""
         rules = {}
         for name, values in self.advantage.items():
             valid = values[np.isfinite(values)]
-            mean = _seed_mean(values)
+            mean = seed_mean(values)
             rules[name] = {
                 "label": COMPARED[name].label,
                 "largest": float(valid.max()) if valid.size else None,
@@ -127,13 +91,13 @@ class EffectsMap:
                 "share_of_cells_hurt": float((mean < -NEGLIGIBLE).mean()),
                 "largest_seed_deviation": _largest_seed_deviation(values),
             }
-        difference = np.abs(_seed_mean(self.advantage["sam"]) - _seed_mean(self.advantage["sam_jacobian"]))
+        difference = np.abs(seed_mean(self.advantage["sam"]) - seed_mean(self.advantage["sam_jacobian"]))
         return {
             "config": self.sweep.config(),
             "level": self.level,
             "engine": self.engine,
             "rules": rules,
-            "largest_weights_only": float(np.nanmax(np.abs(_seed_mean(self.advantage["sam_weights"])))),
+            "largest_weights_only": float(np.nanmax(np.abs(seed_mean(self.advantage["sam_weights"])))),
             "largest_sam_minus_jacobian_only": float(np.nanmax(difference)),
             "negligible_below": NEGLIGIBLE,
             "theory_note": no_flow_reason(self.sweep),
@@ -178,14 +142,6 @@ class EffectsMap:
             attrs={"config": json.dumps(self.sweep.config()), "level": self.level, "engine": self.engine},
         )
 
-    def write(self, directory: Path, started: float) -> list[Path]:
-        """Write figure, data and summary; returns the paths."""
-        paths = save_figure(self.figure(), directory / "effects")
-        save_dataset(self.dataset(), directory / "effects.nc")
-        summary = json.dumps(self.summary(time.perf_counter() - started), indent=2)
-        write_text(directory / "summary.json", summary + "\n")
-        return [*paths, directory / "effects.nc", directory / "summary.json"]
-
 
 def _flow_advantage(sweep: Sweep, level: float) -> FloatArray:
     """``[my, mx]`` hard share of the flow minus GD's."""
@@ -205,7 +161,7 @@ def _coarse(sweep: Sweep) -> Sweep:
     return replace(sweep, axes=thinned)
 
 
-def _seed_mean(values: FloatArray) -> FloatArray:
+def seed_mean(values: FloatArray) -> FloatArray:
     """Mean over seeds; NaN unless every seed has a value, so that a map never averages over the survivors."""
     return values.mean(axis=-1)
 

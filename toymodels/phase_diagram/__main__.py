@@ -19,14 +19,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sambalance_tools.command_line import module_parser, run_command
+from sambalance_tools.files import write_json
 from toymodels.command_line import AXIS_HELP, DATA_NAMES, add_parameter_options, given_parameters, map_axes
+from toymodels.phase_diagram import METRICS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from toymodels.phase_diagram.report import Report
     from toymodels.sweep import Sweep
 
-METRICS = ("phase", "hard_share", "advantage", "steps", "worst_group_accuracy")
 DEFAULT_X = "rho=0:1:96"
 DEFAULT_Y = "ratio=0.05:0.95:96"
 DEFAULT_LEVEL = 0.1
@@ -73,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     from sambalance_tools.files import writable_directory
     from sambalance_tools.progress import ProgressBar
-    from toymodels.diagram import Diagram, check_metric
+    from toymodels.phase_diagram.report import Report
+    from toymodels.phase_diagram.study import Diagram, check_metric
 
     directory = writable_directory(options.out)
     if options.compare:
@@ -90,16 +93,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 sweep, engine=options.engine, precision=options.precision, threads=options.threads, progress=bar
             )
     level = options.level if options.level is not None else diagram.default_level
-    report = diagram.report(options.metric, level)
-    paths = report.write(directory, redraw=bool(options.source), started=started)
+    report = Report.of(diagram, options.metric, level)
+    paths = write_report(report, directory, redraw=bool(options.source), started=started)
     print(report.table())
     for path in paths:
         print(f"  {path}")
 
 
+def write_report(report: Report, directory: Path, redraw: bool, started: float) -> list[Path]:
+    """Write figure, data and summary; a redraw leaves the data alone. Returns the paths."""
+    from toymodels.plots import save_figure
+
+    paths = save_figure(report.figure(), directory / "phase_diagram")
+    if not redraw:
+        report.diagram.save(directory / "phase_diagram.nc")
+        paths.append(directory / "phase_diagram.nc")
+    write_json(directory / "summary.json", report.summary(time.perf_counter() - started))
+    return [*paths, directory / "summary.json"]
+
+
 def _compare_effects(options: argparse.Namespace, directory: Path, started: float) -> None:
     from sambalance_tools.progress import ProgressBar
-    from toymodels.effects import EffectsMap
+    from toymodels.phase_diagram.effects import EffectsMap
+    from toymodels.phase_diagram.figures import effects_figure
+    from toymodels.plots import save_figure
+    from toymodels.simulation import save_dataset
 
     if (
         options.source
@@ -112,17 +130,19 @@ def _compare_effects(options: argparse.Namespace, directory: Path, started: floa
             sweep_from_options(options), engine=options.engine, precision=options.precision,
             threads=options.threads, level=options.level or DEFAULT_LEVEL, progress=bar,
         )  # fmt: skip
-    paths = found.write(directory, started)
+    paths = [*save_figure(effects_figure(found), directory / "effects"), directory / "effects.nc"]
+    save_dataset(found.dataset(), directory / "effects.nc")
+    write_json(directory / "summary.json", found.summary(time.perf_counter() - started))
     print(found.table())
-    for path in paths:
+    for path in [*paths, directory / "summary.json"]:
         print(f"  {path}")
 
 
 def sweep_from_options(options: argparse.Namespace) -> Sweep:
     """The sweep that the options describe; vertical axis first."""
     from toymodels.data import data_kind
-    from toymodels.diagram import diagram_sweep
     from toymodels.networks import network
+    from toymodels.phase_diagram.study import diagram_sweep
     from toymodels.rules import rule
 
     values = given_parameters(options)

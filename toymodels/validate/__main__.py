@@ -33,12 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     started = time.perf_counter()
     options = parser().parse_args(arguments)
-    import json
-
-    from sambalance_tools.files import writable_directory, write_text
+    from sambalance_tools.files import writable_directory, write_json
     from sambalance_tools.progress import ProgressBar
     from toymodels.plots import save_figure
-    from toymodels.validation import run_validation, table, validation_figure
+    from toymodels.validate.figures import validation_figure
+    from toymodels.validate.study import run_validation, table
 
     directory = writable_directory(options.out)
     with ProgressBar("validating") as bar:
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "checks": [result.summary() for result in results],
         "wall_seconds": time.perf_counter() - started,
     }
-    write_text(directory / "summary.json", json.dumps(summary, indent=2) + "\n")
+    write_json(directory / "summary.json", summary)
     print(table(results, LIMIT))
     for path in [*paths, directory / "summary.json"]:
         print(f"  {path}")

@@ -1,0 +1,1 @@
+"""Where the diagonal network's predictions hold beyond it, and where they break."""

@@ -1,0 +1,1 @@
+"""SAM as a filter of many features (C22)."""

@@ -1,0 +1,123 @@
+"""Figures of a phase diagram: phases, a continuous metric, and SAM's isolated effects side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sambalance_tools.arrays import FloatArray
+from toymodels.metrics import Phase
+from toymodels.phase_diagram.effects import COMPARED, NEGLIGIBLE, EffectsMap, seed_mean
+from toymodels.plots import (
+    PHASE_COLOURS,
+    MapStyle,
+    add_colour_bar,
+    axis_label,
+    caption,
+    draw_boundaries,
+    draw_cells,
+    draw_map,
+    network_label,
+    new_figure,
+)
+from toymodels.prediction import Boundary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MAP_STYLES = {
+    "hard_share": MapStyle("Hard share at the loss level, $H$", "PuOr", centre=0.5, limits=(0.0, 1.0)),
+    "advantage": MapStyle("Hard share minus GD's at matched loss", "RdBu", centre=0.0, linear_below=0.05),
+    "steps": MapStyle("Steps to the loss level", "viridis"),
+    "worst_group_accuracy": MapStyle("Worst-group accuracy at the loss level", "cividis", limits=(0.0, 1.0)),
+}
+
+
+def phase_figure(
+    x: tuple[str, FloatArray],
+    y: tuple[str, FloatArray],
+    phases: np.ndarray,
+    boundaries: Sequence[Boundary],
+    title: str,
+    caption: str,
+) -> Figure:
+    """Phases ``[ny, nx, seeds]``; a cell's colour is the mean over its seeds, so blends show disagreement."""
+    from matplotlib.colors import to_rgb
+    from matplotlib.patches import Patch
+
+    palette = np.array([to_rgb(PHASE_COLOURS[phase]) for phase in Phase])
+    figure = new_figure(6.4, 5.4)
+    axes = figure.add_subplot()
+    draw_cells(axes, x, y, palette[phases].mean(axis=2))
+    handles = [
+        Patch(facecolor=PHASE_COLOURS[phase], edgecolor="0.3", linewidth=0.5, label=phase.label)
+        for phase in Phase
+        if (phases == phase).any()
+    ]
+    handles += draw_boundaries(axes, x[1], y[1], boundaries)
+    _finish(figure, axes, x[0], y[0], title, caption, handles)
+    return figure
+
+
+def map_figure(
+    x: tuple[str, FloatArray],
+    y: tuple[str, FloatArray],
+    values: FloatArray,
+    style: MapStyle,
+    boundaries: Sequence[Boundary],
+    title: str,
+    caption: str,
+) -> Figure:
+    """A continuous metric ``[ny, nx]`` with a colour bar; NaN cells (no value) are grey."""
+    from matplotlib.patches import Patch
+
+    figure = new_figure(6.8, 5.4)
+    axes = figure.add_subplot()
+    add_colour_bar(figure, draw_map(axes, x, y, values, style), axes, style)
+    handles = draw_boundaries(axes, x[1], y[1], boundaries)
+    if not np.isfinite(values).all():
+        handles.append(Patch(facecolor=PHASE_COLOURS[Phase.UNFINISHED], edgecolor="0.3", label="level not reached"))
+    _finish(figure, axes, x[0], y[0], title, caption, handles)
+    return figure
+
+
+def effects_figure(effects: EffectsMap) -> Figure:
+    """Four panels on one colour scale; the flows' sign change as a black line."""
+    (y_name, y), (x_name, x) = ((name, np.asarray(axis)) for name, axis in effects.sweep.axes.items())
+    means = {name: seed_mean(values) for name, values in effects.advantage.items()}
+    reach = max((float(np.nanmax(np.abs(m))) for m in means.values() if np.isfinite(m).any()), default=0.0)
+    style = MapStyle(
+        "Hard share minus GD's at matched loss", "RdBu", centre=0.0, limits=(-reach, reach), linear_below=0.05
+    )
+    figure = new_figure(8.2, 7.0)
+    axes = figure.subplots(2, 2, sharex=True, sharey=True)
+    for ax, (name, values) in zip(axes.flat, means.items(), strict=True):
+        mapped = draw_map(ax, (x_name, x), (y_name, y), values, style)
+        field = np.ma.masked_invalid(effects.flow_advantage[name])
+        # Jumps of the share would bend the interpolated line; on this scale both sides of zero weigh alike.
+        field = np.arcsinh(field / NEGLIGIBLE)
+        if (field > 0).any() and (field < 0).any():
+            ax.contour(*effects.flow_axes, field, levels=[0.0], colors="black", linewidths=1.5)
+        ax.set_title(COMPARED[name].label, fontsize=10)
+    for ax in axes[0]:
+        ax.set_xlabel("")
+    for ax in axes[:, 1]:
+        ax.set_ylabel("")
+    add_colour_bar(figure, mapped, axes, style)
+    head = f"{network_label(effects.sweep)}, {effects.sweep.data.kind} data: which effect balances?"
+    figure.suptitle(
+        f"{head}\n" + caption(effects.sweep, effects.level) + "; black: sign change by the flows; grey: no value",
+        fontsize=9,
+    )
+    return figure
+
+
+def _finish(figure: Figure, axes: Axes, x_name: str, y_name: str, title: str, caption: str, handles: list) -> None:  # type: ignore[type-arg]
+    axes.set_xlabel(axis_label(x_name))
+    axes.set_ylabel(axis_label(y_name))
+    figure.suptitle(title, fontsize=11)
+    axes.set_title(caption, fontsize=7, color="0.35")
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=7.5, frameon=False)

@@ -1,0 +1,151 @@
+"""A phase diagram as data: the simulated sweep, the same from its nominal start, and its GD twin."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sambalance_tools.arrays import FloatArray
+from sambalance_tools.checks import require_choice
+from sambalance_tools.progress import Progress
+from toymodels import metrics
+from toymodels.data import FeatureData
+from toymodels.networks import Network
+from toymodels.phase_diagram import METRICS
+from toymodels.rules import UpdateRule
+from toymodels.simulation import save_dataset, simulate
+from toymodels.sweep import Sweep
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+EXTRA_LEVELS = (0.4, 0.2, 0.1, 0.05)
+
+Axis = tuple[str, Sequence[float]]
+
+
+def check_metric(metric: str, has_groups: bool) -> None:
+    """Raise a ValueError for an unknown metric, or one that needs group accuracies where there are none."""
+    require_choice("metric", metric, METRICS)
+    if metric == "worst_group_accuracy" and not has_groups:
+        raise ValueError(
+            "metric='worst_group_accuracy' needs groups; allowed with every --data but redundant, without an axis over "
+            "slabs"
+        )
+
+
+def diagram_sweep(
+    x: Axis,
+    y: Axis,
+    values: dict[str, float],
+    network: Network,
+    data: FeatureData,
+    rule: UpdateRule,
+    loss: str = "logistic",
+    seeds: int | Sequence[int] = 4,
+    level: float = 0.1,
+) -> Sweep:
+    """The sweep of a diagram: axes (y, x), the wanted loss level beside the usual ones, steps 0 and 1 recorded.
+
+    The first step shows whether the hard feature gains on the easy one at the start, which C7 predicts.
+    """
+    for option, (name, axis) in (("--x", x), ("--y", y)):
+        if len(axis) < 2:
+            raise ValueError(f"{option} {name} has {len(axis)} value; allowed: at least 2")
+    return Sweep(
+        network=network,
+        data=data,
+        rule=rule,
+        loss=loss,
+        values=values,
+        axes={y[0]: y[1], x[0]: x[1]},
+        seeds=seeds,
+        loss_levels=tuple(dict.fromkeys((level, *EXTRA_LEVELS))),
+        record_steps=() if "steps" in (x[0], y[0]) else (0, 1),
+        # With an axis over slabs the groups differ from cell to cell.
+        group_accuracy=data.kind != "redundant" and "slabs" not in (x[0], y[0]),
+    )
+
+
+@dataclass(frozen=True)
+class Diagram:
+    """Simulated runs of a two-axis sweep.
+
+    ``nominal`` is the same sweep from the nominal start (jitter 0, one seed): its boundaries are sharp, and are the
+    ones that the analytic boundaries are compared with. Both come with a GD twin for the advantage.
+    """
+
+    sweep: Sweep
+    dataset: xr.Dataset
+    gd: xr.Dataset
+    nominal: xr.Dataset
+
+    @classmethod
+    def simulate(
+        cls,
+        sweep: Sweep,
+        engine: str = "auto",
+        precision: str | None = None,
+        threads: int | None = None,
+        progress: Progress | None = None,
+    ) -> Diagram:
+        """Train the sweep, its nominal start and its GD twin."""
+
+        def run(part: Sweep) -> xr.Dataset:
+            return simulate(part, engine=engine, precision=precision, threads=threads, progress=progress)
+
+        dataset = run(sweep)
+        gd = dataset if sweep.rule.name == "gd" else run(sweep.gd_twin())
+        return cls(sweep, dataset, gd, run(sweep.nominal()))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Diagram:
+        """Read a diagram written by :meth:`save`; a ValueError says why a file cannot be one."""
+        import xarray as xr
+
+        parts = []
+        for group in ("/", "gd", "nominal"):
+            try:
+                with xr.open_dataset(path, group=group, engine="h5netcdf") as stored:
+                    parts.append(stored.load())
+            except (OSError, ValueError, KeyError) as error:
+                reason = " ".join(str(error).split())  # HDF5 puts line breaks into its messages
+                raise ValueError(f"--from={path} cannot be read as a phase diagram ({reason})") from None
+        if "config" not in parts[0].attrs or "status" not in parts[0]:
+            raise ValueError(f"--from={path} holds no phase diagram; allowed: a file written by this command")
+        try:
+            sweep = Sweep.from_config(parts[0].attrs["config"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"--from={path} has a configuration that cannot be read ({error!r})") from None
+        return cls(sweep, *parts)
+
+    def save(self, path: Path) -> None:
+        """Write NetCDF: the runs at the root, the GD twin and the nominal start as groups."""
+        save_dataset(self.dataset, path, {"gd": self.gd, "nominal": self.nominal})
+
+    @property
+    def default_level(self) -> float:
+        """The usual level if it was recorded, else the highest that was."""
+        return 0.1 if 0.1 in self.sweep.loss_levels else self.sweep.loss_levels[0]
+
+    def values(self, metric: str, level: float) -> FloatArray:
+        """``[ny, nx]`` seed mean of a continuous metric; NaN where no seed has a value."""
+        if metric == "hard_share":
+            cells = metrics.share_at_level(self.dataset, self.sweep, level)
+        elif metric == "advantage":
+            cells = metrics.advantage(self.dataset, self.gd, self.sweep, level)
+        elif metric == "steps":
+            crossing = self.dataset["crossing_step"].values[..., metrics.level_index(self.sweep, level)]
+            cells = np.where(crossing < 0, np.nan, crossing)
+        else:
+            cells = metrics.worst_group(self.dataset, self.sweep, level)
+        valid = np.isfinite(cells)
+        return np.divide(
+            np.where(valid, cells, 0.0).sum(-1), valid.sum(-1), out=np.full(cells.shape[:-1], np.nan),
+            where=valid.any(-1),
+        )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Single trainings over time, simulated and analytic."""

@@ -1,0 +1,1 @@
+"""All flows and closed forms against simulation, on random configurations."""
