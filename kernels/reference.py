@@ -55,7 +55,7 @@ class DiagonalNetwork:
     def output(self, layers: Layers) -> FloatArray:
         return np.einsum("bsd,bd->bs", self.features, self.coefficients(layers))
 
-    def pull_back(self, layers: Layers, output_gradient: FloatArray) -> Layers:
+    def vjp(self, layers: Layers, output_gradient: FloatArray) -> Layers:
         """sum_n output_gradient_n df(x_n)/dtheta at ``layers``."""
         by_coefficient = np.einsum("bs,bsd->bd", output_gradient, self.features)
         others = (np.prod(np.stack(layers[:i] + layers[i + 1 :]), axis=0) for i in range(len(layers)))
@@ -78,7 +78,7 @@ class TwoLayerNetwork:
         hidden = np.einsum("bmd,bsd->bsm", first, self.features)
         return np.einsum("bsm,bm->bs", np.maximum(hidden, 0.0) if self.relu else hidden, last)
 
-    def pull_back(self, layers: Layers, output_gradient: FloatArray) -> Layers:
+    def vjp(self, layers: Layers, output_gradient: FloatArray) -> Layers:
         """sum_n output_gradient_n df(x_n)/dtheta at ``layers``."""
         first, last = layers
         hidden = np.einsum("bmd,bsd->bsm", first, self.features)
@@ -131,7 +131,7 @@ class Model:
 
     def gradient(self, layers: Layers, weights: FloatArray) -> Layers:
         """-sum_n pi_n lambda_n y_n J_n, with the example weights given and the Jacobian taken at ``layers``."""
-        return self.network.pull_back(layers, -self.sample_weights * weights * self.labels)
+        return self.network.vjp(layers, -self.sample_weights * weights * self.labels)
 
 
 def run_sum(layers: Layers) -> FloatArray:

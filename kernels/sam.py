@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from kernels.problem import EFFECTS
-from kernels.sam_parts.agreement import Processes, combined_loss, warn_of_skipped_step
+from kernels.sam_parts.distributed import Distributed, combine_losses, warn_of_skipped_step
 from kernels.sam_parts.loss_scaling import LossScaling
 from kernels.sam_parts.micro_batches import (
     CLOSURE_EXAMPLE,
@@ -157,7 +157,7 @@ class SAM(torch.optim.Optimizer):
         self._same_noise = same_noise or effect != "full"
         self._perturbation = Perturbation(norm, eta, backend)
         self._statistics = RunningStatistics(model)
-        self._processes = Processes(model, process_perturbation, first.device)
+        self._distributed = Distributed(model, process_perturbation, first.device)
         self._micro_batches_under_way = 0
         self.skipped_steps = 0
         self.last_step_skipped = False
@@ -233,7 +233,7 @@ class SAM(torch.optim.Optimizer):
             with self._statistics.observed():
                 losses, finite = self._accumulate(micro)
                 scale_gradients(self._all(), self._undo(len(micro)))
-                finite = finite and self._processes.agree(self._finite(losses, self._all()))
+                finite = finite and self._distributed.all_agree(self._finite(losses, self._all()))
                 if not finite:
                     self._statistics.roll_back()
                 elif not with_gradient(self._all()):
@@ -248,7 +248,7 @@ class SAM(torch.optim.Optimizer):
             self.skipped_steps += 1
             if not self._scaling.enabled:
                 warn_of_skipped_step()
-        return combined_loss(losses[: len(micro)], self._mean)
+        return combine_losses(losses[: len(micro)], self._mean)
 
     # --- the passes ---------------------------------------------------------------------------------------------------
 
@@ -279,7 +279,7 @@ class SAM(torch.optim.Optimizer):
                 for parameter in self._all():
                     parameter.grad = aside.get(parameter)
                 losses = real[-len(shared) :]
-                if not self._processes.agree(math.isfinite(norm) and self._finite(losses, [])):
+                if not self._distributed.all_agree(math.isfinite(norm) and self._finite(losses, [])):
                     return False
                 self._phantom_pass(shared, weights, last, phantom, noise)
             finally:
@@ -291,7 +291,7 @@ class SAM(torch.optim.Optimizer):
         weights = []
         inputs = self._needed_at_real_weights()
         for batch in shared:
-            sync = self._processes.average_real_gradients and batch is shared[-1]
+            sync = self._distributed.average_real_gradients and batch is shared[-1]
             if self._effect == "jacobian":
                 assert isinstance(batch, ForwardBatch)
                 loss, of_batch = self._run(partial(batch.gradient_and_weights, inputs), sync)
@@ -320,11 +320,11 @@ class SAM(torch.optim.Optimizer):
             if noise is not None:
                 noise.replay()
         for batch, of_batch in zip(forwards, weights, strict=True):
-            self._run(partial(batch.pull_back, of_batch), last and batch is shared[-1])
+            self._run(partial(batch.vjp, of_batch), last and batch is shared[-1])
 
     def _run(self, work: Callable[[], Any], sync: bool) -> Any:
         """Call ``work``; ``sync``: processes average their gradients in its backward pass."""
-        context: AbstractContextManager[Any] = nullcontext() if sync else self._processes.no_sync()
+        context: AbstractContextManager[Any] = nullcontext() if sync else self._distributed.no_sync()
         with context:
             return work()
 
@@ -342,7 +342,7 @@ class SAM(torch.optim.Optimizer):
     def _needed_at_real_weights(self) -> list[Tensor] | None:
         """The parameters whose gradient the first pass needs; None for all."""
         everything = len(self._selected) == len(self._all())
-        if everything or (self._processes.average_real_gradients and self._processes.distributed):
+        if everything or (self._distributed.average_real_gradients and self._distributed.several):
             return None
         return [p for p in self._all() if p in self._selected and p.requires_grad] or None
 

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sambalance_tools.arrays import FloatArray
-
-NEGLIGIBLE = 0.005
-"""Differences from GD smaller than this, in either map, have no sign that counts: first-order errors in the learning
-rate are of this size."""
+from toymodels.metrics import NEGLIGIBLE_ADVANTAGE
 
 
 @dataclass(frozen=True)
@@ -23,7 +20,7 @@ class Agreement:
         rms: root mean square of the difference. bias: mean of first minus second. spread: standard deviation of the
             first map, the rms of a second map that were its mean.
         same_sign: share of equal signs, over the ``signed`` cells in which both differ from zero by more than
-            ``NEGLIGIBLE``; None where signs mean nothing, or no cell counts.
+            :data:`toymodels.metrics.NEGLIGIBLE_ADVANTAGE`; None where signs mean nothing, or no cell counts.
         too_small: shared cells that were left out for that.
     """
 
@@ -57,7 +54,11 @@ class Agreement:
         both = has & had
         a, b = first[both], second[both]
         varied = len(a) > 2 and np.ptp(a) > 0 and np.ptp(b) > 0
-        counts = (np.abs(a) > NEGLIGIBLE) & (np.abs(b) > NEGLIGIBLE) if signed else np.zeros(len(a), dtype=bool)
+        counts = (
+            (np.abs(a) > NEGLIGIBLE_ADVANTAGE) & (np.abs(b) > NEGLIGIBLE_ADVANTAGE)
+            if signed
+            else np.zeros(len(a), dtype=bool)
+        )
         return cls(
             cells=int(both.sum()),
             only_first=int((has & ~had).sum()),

@@ -1,5 +1,5 @@
 """A phase diagram of real features as data: heads on the images' features, heads on the theory's own data with the
-strengths that are measured in them, the GD twins of both, and how well the two maps agree."""
+strengths that are measured in them, the GD baselines of both, and how well the two maps agree."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ from realdata.feature_agreement import Agreement
 from realdata.feature_heads import train_heads
 from realdata.feature_lines import (
     analytic_lines,
-    flow_advantage,
     share_on_its_side,
-    sign_change,
     theory_sweep,
     with_strengths,
 )
@@ -33,7 +31,7 @@ from sambalance_tools.checks import require_choice
 from sambalance_tools.progress import Progress, part_of
 from toymodels import metrics
 from toymodels.metrics import Phase, classify
-from toymodels.prediction import Boundary
+from toymodels.prediction import Boundary, flow_advantage, sign_change
 from toymodels.simulation import save_dataset
 from toymodels.sweep import Sweep
 
@@ -89,7 +87,7 @@ class FeatureDiagram:
         about = _about(table, noise)
         strengths = about["strengths"]["fit"]
         sweep = with_strengths(sweep, strengths["mu_easy"], strengths["mu_hard"]) or sweep
-        twin, toy = sweep.gd_twin(), gaussian_table(table)
+        twin, toy = sweep.gd_baseline(), gaussian_table(table)
         parts = ((table, sweep), (table, twin), (toy, sweep), (toy, twin))
         work = [part.runs * int(part.column("steps")[0]) for _, part in parts]
         found = []
@@ -174,13 +172,17 @@ class FeatureDiagram:
 
     def flow(self, level: float) -> FloatArray | None:
         """``[ny, nx]`` the advantage of the flow without noise; None where the hard feature is the stronger one."""
-        return flow_advantage(self._theory, level) if self.ordered else None
+        return flow_advantage(self._theory.nominal(), level) if self.ordered else None
 
     def lines(self, metric: str, flow: FloatArray | None) -> list[Boundary]:
         """The lines that belong on a map: C10 and C7, and on a map of advantages the flow's change of sign."""
         if not self.ordered:
             return []
-        change = [sign_change(flow)] if metric == "advantage" and flow is not None else []
+        change = (
+            [sign_change(flow, "no advantage by the flow without noise")]
+            if metric == "advantage" and flow is not None
+            else []
+        )
         return analytic_lines(self._theory) + change
 
     def line_checks(self) -> dict[str, dict[str, Any]]:

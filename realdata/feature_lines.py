@@ -20,14 +20,11 @@ from sambalance_tools.arrays import FloatArray
 from toymodels import theory
 from toymodels.flows.collapse_boundary import collapse_boundary_rho
 from toymodels.networks import Diagonal
-from toymodels.prediction import Boundary, flow_problem, predict
+from toymodels.prediction import Boundary, flow_problem
 from toymodels.sweep import Sweep
 
 LEAST = 1e-3
 """Share of the easy feature's strength below which, at p near 1/2, there is no second feature to speak of."""
-
-SHARP = 0.005
-"""Scale on which a change of sign is located: jumps of a share would bend an interpolated line."""
 
 
 def analytic_lines(sweep: Sweep) -> list[Boundary]:
@@ -62,22 +59,6 @@ def analytic_lines(sweep: Sweep) -> list[Boundary]:
         ),
     )
     return [Boundary(key, name, claim, field.reshape(nominal.shape)) for key, name, claim, field in fields]
-
-
-def flow_advantage(sweep: Sweep, level: float) -> FloatArray:
-    """``[ny, nx]`` hard share of the noise-free flow minus GD's at a loss level; NaN where rho is 0 or it collapsed."""
-    nominal = sweep.nominal()
-    share = predict(nominal, level).share.reshape(nominal.shape)
-    gd = nominal.gd_twin()
-    advantage = share - predict(gd, level).share.reshape(gd.shape)
-    return np.where(nominal.column("rho").reshape(nominal.shape) == 0, np.nan, advantage)[..., 0]
-
-
-def sign_change(advantage: FloatArray) -> Boundary:
-    """Where a map of advantages ``[ny, nx]`` changes its sign, as a line."""
-    return Boundary(
-        "advantage", "no advantage by the flow without noise", "flow", np.arcsinh(advantage / SHARP)[..., None]
-    )
 
 
 def theory_sweep(sweep: Sweep, dims: int) -> Sweep:

@@ -26,7 +26,7 @@ from realdata.options import single
 from realdata.run import ROOT_VARIABLE, root_folder
 from sambalance_tools.command_line import OneLineParser, module_parser, number_list
 from sambalance_tools.files import writable_directory, write_text
-from toymodels.command_line import AXIS_HELP, map_axes
+from toymodels.command_line import AXIS_HELP, add_engine_options, map_axes
 from toymodels.parameters import parameter
 
 if TYPE_CHECKING:
@@ -103,9 +103,7 @@ def parser() -> OneLineParser:
             f"--{name.replace('_', '-')}", type=float, metavar="N" if known.whole else "X",
             help=f"{known.meaning} (default {default})",
         )  # fmt: skip
-    made.add_argument("--engine", default="auto", metavar="NAME", help="auto, cpu, triton or reference (default auto)")
-    made.add_argument("--precision", choices=("float32", "float64"), help="default: the engine's own")
-    made.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: OMP_NUM_THREADS or all)")
+    add_engine_options(made, precision=True, threads=True)
     made.add_argument("--out", default=DEFAULT_OUT, metavar="DIR", help=f"output folder (default {DEFAULT_OUT})")
     made.add_argument("--from", dest="source", metavar="FILE.nc", help="redraw a stored diagram without training")
     return made

@@ -14,6 +14,9 @@ from toymodels.parameters import PARAMETERS, parameter
 AXIS_HELP = "NAME=START:STOP:COUNT, with :log for logarithmic spacing, or NAME=V1,V2,..."
 
 
+ENGINES = ("triton", "cpu", "reference")
+"""Names of the engines, the preferred one first; written out here, so that ``--help`` need not import them."""
+
 DEFAULT_COUNT = 96
 """Values of an axis given as START:STOP."""
 
@@ -68,6 +71,26 @@ def map_axes(y: str, x: str, given: Mapping[str, float]) -> dict[str, list[float
         if name in given:
             raise ValueError(f"{name} is both an axis ({option}) and fixed at {given[name]:g}; allowed: one of them")
     return dict((vertical, horizontal))
+
+
+def add_engine_options(parser: argparse.ArgumentParser, *, precision: bool = False, threads: bool = False) -> None:
+    """``--engine``, and where a command lets them be chosen ``--precision`` and ``--threads``."""
+    parser.add_argument(
+        "--engine",
+        default="auto",
+        metavar="NAME",
+        help=f"what trains: {', '.join(ENGINES)} or auto, the first of these that is available and can do it "
+        "(default auto)",
+    )
+    if precision:
+        parser.add_argument("--precision", choices=("float32", "float64"), help="default: the engine's own")
+    if threads:
+        parser.add_argument(
+            "--threads",
+            type=int,
+            metavar="N",
+            help="threads of the cpu engine (default: OMP_NUM_THREADS, or one per CPU)",
+        )
 
 
 def add_parameter_options(parser: argparse.ArgumentParser, defaults: dict[str, float] | None = None) -> None:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from toymodels.sweep import Sweep
 
+NEGLIGIBLE_ADVANTAGE = 0.005
+"""Hard shares that differ by less count as equal: first-order errors in the learning rate are of this size."""
+
 BALANCED_SHARES = (0.4, 0.6)
 """Hard shares between which a run counts as balanced."""
 
@@ -101,9 +104,9 @@ def phases(dataset: xr.Dataset, sweep: Sweep, level: float) -> np.ndarray:
 def advantage(dataset: xr.Dataset, gd: xr.Dataset, sweep: Sweep, level: float) -> FloatArray:
     """Hard share minus GD's at the same training loss, start and data; NaN where either missed the level.
 
-    ``gd`` is the dataset of ``sweep.gd_twin()``; its axis over rho has length 1 and is broadcast.
+    ``gd`` is the dataset of ``sweep.gd_baseline()``; its axis over rho has length 1 and is broadcast.
     """
-    return share_at_level(dataset, sweep, level) - share_at_level(gd, sweep.gd_twin(), level)
+    return share_at_level(dataset, sweep, level) - share_at_level(gd, sweep.gd_baseline(), level)
 
 
 def worst_group(dataset: xr.Dataset, sweep: Sweep, level: float | None = None) -> FloatArray:

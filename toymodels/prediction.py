@@ -13,7 +13,7 @@ from toymodels.flows.collapse_boundary import collapse_boundary_rho
 from toymodels.flows.filter_law import FilterSystem
 from toymodels.flows.problem import FlowProblem
 from toymodels.flows.solve import solve
-from toymodels.metrics import BALANCED_SHARES, classify, hard_share
+from toymodels.metrics import BALANCED_SHARES, NEGLIGIBLE_ADVANTAGE, classify, hard_share
 from toymodels.networks import Diagonal
 from toymodels.sweep import Sweep
 
@@ -42,7 +42,7 @@ class Boundary:
 
 
 @dataclass(frozen=True)
-class Prediction:
+class FlowPrediction:
     """The flow counterpart of a simulated sweep at one loss level."""
 
     rows: np.ndarray
@@ -74,7 +74,7 @@ def no_flow_reason(sweep: Sweep) -> str | None:
 
 
 def flow_problem(sweep: Sweep, rows: np.ndarray, levels: tuple[float, ...]) -> FlowProblem:
-    """The flow of runs ``rows``: of the diagonal network itself, of C18's rescaled twin for ReLU."""
+    """The flow of runs ``rows``: of the diagonal network itself, of C18's rescaled equivalent for ReLU."""
 
     def column(name: str) -> FloatArray:
         return sweep.column(name)[rows]
@@ -94,23 +94,23 @@ def flow_problem(sweep: Sweep, rows: np.ndarray, levels: tuple[float, ...]) -> F
         scale = column("init")
         if sweep.network.activation == "relu":
             time, rho = theory.relu_pair_equivalent(time, rho)
-            # A mirrored pair holds each weight twice, so the twin of the same norm starts lower by sqrt(2) (C17).
+            # A mirrored pair holds each weight twice, so the equivalent of the same norm starts lower by sqrt(2) (C17).
             scale = scale / np.sqrt(2.0)
         v = w = np.stack([scale, scale])
     signs = np.stack([table.signs for table in tables], axis=2)[:, :, run_row]
     return FlowProblem(mu, signs, weights, v, w, rho, sweep.rule, time, levels, sweep.collapse_threshold)
 
 
-def predict(sweep: Sweep, level: float, rows: np.ndarray | None = None) -> Prediction:
+def predict(sweep: Sweep, level: float, rows: np.ndarray | None = None) -> FlowPrediction:
     """Integrate the flows of ``rows`` (default: every run) up to a loss level and classify them."""
     rows = np.arange(sweep.runs) if rows is None else rows
     result = solve(flow_problem(sweep, rows, (level,)), rtol=PHASE_RTOL)
     share = hard_share(result.level_coefficients[0].T, sweep.column("mu_easy")[rows], sweep.column("mu_hard")[rows])
     reached = ~np.isnan(result.level_time[0])
-    return Prediction(rows, share, classify(share, reached, result.collapsed), result.collapsed)
+    return FlowPrediction(rows, share, classify(share, reached, result.collapsed), result.collapsed)
 
 
-def boundaries(sweep: Sweep, prediction: Prediction, level: float) -> list[Boundary]:
+def boundaries(sweep: Sweep, prediction: FlowPrediction, level: float) -> list[Boundary]:
     """The analytic boundaries of a fully predicted sweep: collapse, N = N* at the start, hard shares at the level."""
     rows = np.arange(sweep.runs)
     problem = flow_problem(sweep, rows, (level,))
@@ -121,9 +121,11 @@ def boundaries(sweep: Sweep, prediction: Prediction, level: float) -> list[Bound
         critical = collapse_boundary_rho(*distinct)[back.reshape(-1)]
         threshold = theory.balance_threshold_rho(tuple(problem.mu), tuple(problem.v))
         log_rho = np.log(np.maximum(problem.rho, 1e-12))
-        found.append(Boundary("collapse", "collapse boundary", "C10", _shaped(sweep, log_rho - np.log(critical))))
+        found.append(
+            Boundary("collapse", "collapse boundary", "C10", (log_rho - np.log(critical)).reshape(sweep.shape))
+        )
         gap = np.where(problem.mu[0] > problem.mu[1], log_rho - np.log(threshold), np.nan)
-        found.append(Boundary("n_star", "$N = N^*$ at the start", "C7", _shaped(sweep, gap)))
+        found.append(Boundary("n_star", "$N = N^*$ at the start", "C7", gap.reshape(sweep.shape)))
     elif prediction.collapsed.any():
         field = _collapse_field(problem, prediction.collapsed.reshape(sweep.shape))
         found.append(Boundary("collapse", "collapse by the flow", "flow", field))
@@ -136,7 +138,7 @@ def boundaries(sweep: Sweep, prediction: Prediction, level: float) -> list[Bound
     }
     claim = "C22" if FilterSystem.applies(problem) else "flow"
     for value, name in names.items():
-        found.append(Boundary(f"share_{value:g}", name, claim, _shaped(sweep, share - value)))
+        found.append(Boundary(f"share_{value:g}", name, claim, (share - value).reshape(sweep.shape)))
     return found
 
 
@@ -160,7 +162,7 @@ def _collapse_field(problem: FlowProblem, collapsed: np.ndarray) -> FloatArray:
     low, high = np.zeros(len(one)), np.ones(len(one))
     for _ in range(REFINEMENTS):
         middle = 0.5 * (low + high)
-        same = solve(near.towards(far, middle), rtol=PHASE_RTOL).collapsed == starts_collapsed
+        same = solve(near.interpolate(far, middle), rtol=PHASE_RTOL).collapsed == starts_collapsed
         low, high = np.where(same, middle, low), np.where(same, high, middle)
     distance = np.ones(collapsed.size)
     np.minimum.at(distance, one, high)
@@ -168,5 +170,21 @@ def _collapse_field(problem: FlowProblem, collapsed: np.ndarray) -> FloatArray:
     return np.where(collapsed, 1.0, -1.0) * distance.reshape(collapsed.shape)
 
 
-def _shaped(sweep: Sweep, values: FloatArray) -> FloatArray:
-    return values.reshape(sweep.shape)
+def flow_advantage(sweep: Sweep, level: float) -> FloatArray:
+    """``[ny, nx]`` hard share of the flow minus GD's at a loss level, for a two-axis sweep with one seed.
+
+    NaN where the level is not reached, and where rho is 0: there every rule is GD and the difference is rounding.
+    """
+    share = predict(sweep, level).share.reshape(sweep.shape)
+    gd = sweep.gd_baseline()
+    advantage = share - predict(gd, level).share.reshape(gd.shape)
+    return np.where(sweep.column("rho").reshape(sweep.shape) == 0, np.nan, advantage)[..., 0]
+
+
+def sign_change(advantage: FloatArray, name: str) -> Boundary:
+    """Where a map of advantages ``[ny, nx]`` changes its sign.
+
+    Jumps of the share would bend an interpolated line, so advantages are taken on a scale on which both sides of zero
+    weigh alike: linear below :data:`toymodels.metrics.NEGLIGIBLE_ADVANTAGE`, logarithmic above.
+    """
+    return Boundary("advantage", name, "flow", np.arcsinh(advantage / NEGLIGIBLE_ADVANTAGE)[..., None])

@@ -6,11 +6,10 @@ sigma_k. The hidden features phi are those that the last layer sees: act(W x), o
 diagonal network. Before the probe, Gaussian noise of standard deviation ``noise`` is added to every one of them, in
 which a feature that was learned weakly drowns.
 
-The probe is the population ridge regression of the attribute on phi (or the population logistic regression): the limit
-of infinitely many probe examples, with no sampling error of its own. The representation noise is always integrated
-exactly. For linear networks so is everything else. With C = diag(mu_e^2 + sigma_e^2, mu_h^2 + sigma_h^2, sigma_x^2,
-...), the Gram matrix G = W^T W and s = noise^2 + ridge, the normal equations (s I + W C W^T) beta = mu_k W e_k are
-solved by beta = mu_k W A with
+The probe is the population ridge regression of the attribute on phi: the limit of infinitely many probe examples, with
+no sampling error of its own. The representation noise is always integrated exactly. For linear networks everything else
+is too. With C = diag(mu_e^2 + sigma_e^2, mu_h^2 + sigma_h^2, sigma_x^2, ...), the Gram matrix G = W^T W and
+s = noise^2 + ridge, the normal equations (s I + W C W^T) beta = mu_k W e_k are solved by beta = mu_k W A with
 
     A = (s I + C G)^-1 e_k,                                                     (push-through identity)
 
@@ -38,20 +37,14 @@ from sambalance_tools.arrays import FloatArray
 from sambalance_tools.checks import require_choice
 from toymodels.data import slabs as slab_data
 from toymodels.networks import Diagonal, Network
-from toymodels.theory.elementary import sigmoid
-from toymodels.theory.extensions import gaussian_nodes
 
 ATTRIBUTES = ("easy", "hard")
-METHODS = ("ridge", "logistic")
 
 PROBE_DRAWS = 128
 """Draws of the feature noise per probe atom where there is no closed form; as many again test the probe."""
 
 CHUNK_BYTES = 1 << 27
 """Bound on the hidden features that are held at once."""
-
-NEWTON_STEPS = 60
-HERMITE_POINTS = 64
 
 
 @dataclass(frozen=True)
@@ -87,7 +80,6 @@ def probing_error(
     data: ProbeData,
     noise: float,
     attribute: str = "hard",
-    method: str = "ridge",
     ridge: float = 0.0,
 ) -> FloatArray:
     """Error probability of a linear probe for an attribute on the hidden features of trained networks.
@@ -98,14 +90,13 @@ def probing_error(
         data: the probe data of each run.
         noise: standard deviation of the noise on each hidden feature, in units of the hidden features, > 0.
         attribute: ``easy`` or ``hard``.
-        method: ``ridge``, or ``logistic`` (Newton steps on the population logistic loss).
-        ridge: penalty ridge |beta|^2 (ridge) or ridge |beta|^2 / 2 (logistic) on top of what the noise does, >= 0.
+        ridge: penalty ridge |beta|^2 on top of what the noise does, >= 0.
 
     Returns:
         ``[B, ...]`` in [0, 1]; NaN where the parameters are NaN; 1/2 where the attribute cannot be read at all.
 
     Raises:
-        ValueError: for an unknown attribute or method, ``noise`` <= 0 or ``ridge`` < 0.
+        ValueError: for an unknown attribute, ``noise`` <= 0 or ``ridge`` < 0.
 
     Example:
         >>> layers = (np.array([[0.5, 0.2], [0.5, 0.0]]), np.array([[0.5, 0.2], [0.5, 0.0]]))
@@ -113,7 +104,6 @@ def probing_error(
         array([0.1587, 0.5   ])
     """
     require_choice("attribute", attribute, ATTRIBUTES)
-    require_choice("method", method, METHODS)
     if not noise > 0:
         raise ValueError(f"noise={noise!r}; allowed: > 0 (without noise a probe reads the weakest feature perfectly)")
     if not ridge >= 0:
@@ -121,11 +111,10 @@ def probing_error(
     k = ATTRIBUTES.index(attribute)
 
     def errors(flat: Layers, part: ProbeData) -> FloatArray:
-        if _is_linear(network) and method == "ridge" and not part.slabs:
+        if _is_linear(network) and not part.slabs:
             return _linear_error(_first_layer(network, flat), part, noise, k, ridge)
         hidden, points = _hidden(network, flat, part, draws_from=0)
-        probe = _ridge_probe if method == "ridge" else _logistic_probe
-        beta, offset = probe(hidden, points.attributes[:, k], points.weights, noise, ridge)
+        beta, offset = _ridge_probe(hidden, points.attributes[:, k], points.weights, noise, ridge)
         if points.sampled:
             hidden, points = _hidden(network, flat, part, draws_from=1)
         score = points.attributes[:, k] * (np.einsum("btm,bm->bt", hidden, beta) + offset[:, None])
@@ -172,7 +161,7 @@ def _by_chunks(network: Network, layers: Layers, data: ProbeData, measure) -> Fl
 
 def _chunks(rows: np.ndarray, layers: Layers, data: ProbeData) -> Iterator[np.ndarray]:
     points = 2 * (2 * max(data.slabs, 1) + 1) * (1 if data.sigma is None else PROBE_DRAWS)
-    size = max(1, CHUNK_BYTES // (8 * points * max(layers[-1].shape[-1] + layers[0].shape[-1], HERMITE_POINTS)))
+    size = max(1, CHUNK_BYTES // (8 * points * (layers[-1].shape[-1] + layers[0].shape[-1])))
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
@@ -274,64 +263,3 @@ def _ridge_probe(
         moment = np.einsum("btm,btn->bmn", design, design, optimize=True) + shift * np.eye(width)
         beta = np.linalg.solve(moment, np.einsum("btm,t->bm", design, answer)[..., None])[..., 0]
     return beta, mean - np.einsum("bm,bm->b", beta, centre)
-
-
-def _logistic_probe(
-    hidden: FloatArray, target: FloatArray, weights: FloatArray, noise: float, ridge: float
-) -> tuple[FloatArray, FloatArray]:
-    """(beta, offset) that minimise E log(1 + exp(-a z)) + ridge |beta|^2 / 2 by damped Newton steps, all runs at once.
-
-    The representation noise makes z Gaussian around beta . phi + offset with deviation noise |beta|, so all averages
-    over it are one-dimensional (Gauss-Hermite); Stein's lemma turns them into the exact gradient and Hessian.
-    """
-    runs, _, width = hidden.shape
-    design = np.concatenate([hidden, np.ones((*hidden.shape[:2], 1))], axis=2) * target[:, None]
-    nodes, node_weights = gaussian_nodes(HERMITE_POINTS)
-    noisy = np.concatenate([np.full(width, 1.0), [0.0]])
-
-    def logits(theta: FloatArray) -> FloatArray:
-        spread = noise * np.linalg.norm(theta[:, :width], axis=1)
-        return np.einsum("btm,bm->bt", design, theta)[..., None] + spread[:, None, None] * nodes
-
-    def loss(theta: FloatArray) -> FloatArray:
-        mean = np.einsum("btq,t,q->b", np.logaddexp(0.0, -logits(theta)), weights, node_weights)
-        return mean + 0.5 * ridge * (theta[:, :width] ** 2).sum(1)
-
-    theta = np.zeros((runs, width + 1))
-    value = loss(theta)
-    for _ in range(NEWTON_STEPS):
-        slope, curvature = _logistic_derivatives(logits(theta), node_weights)
-        part = theta * noisy
-        kappa = curvature[0] @ weights
-        gradient = -np.einsum("btm,bt->bm", design, slope * weights) + (noise**2 * kappa + ridge)[:, None] * part
-        cross = noise**2 * np.einsum("btm,bt->bm", design, curvature[1] * weights)
-        hessian = np.einsum("btm,btn,bt->bmn", design, design, curvature[0] * weights, optimize=True)
-        hessian += np.einsum("bm,bn->bmn", cross, part) + np.einsum("bm,bn->bmn", part, cross)
-        hessian += (noise**4 * (curvature[2] @ weights))[:, None, None] * np.einsum("bm,bn->bmn", part, part)
-        # The tiny multiple of the identity keeps directions without any curvature (a saturated offset) solvable.
-        hessian += np.einsum("b,mn->bmn", noise**2 * kappa + ridge, np.diag(noisy)) + 1e-12 * np.eye(width + 1)
-        step = -np.linalg.solve(hessian, gradient[..., None])[..., 0]
-        length = np.ones(runs)
-        trial = loss(theta + step)
-        for _ in range(30):
-            worse = ~(trial <= value)
-            if not worse.any():
-                break
-            length = np.where(worse, length / 2, length)
-            trial = loss(theta + length[:, None] * step)
-        better = trial <= value
-        theta = np.where(better[:, None], theta + length[:, None] * step, theta)
-        gained = np.where(better, value - trial, 0.0)
-        value = np.where(better, trial, value)
-        if gained.max() < 1e-13:
-            break
-    return theta[:, :width], theta[:, width]
-
-
-def _logistic_derivatives(z: FloatArray, node_weights: FloatArray) -> tuple[FloatArray, tuple[FloatArray, ...]]:
-    """E sigmoid(-z), and E of kappa = sigmoid (1 - sigmoid), kappa' and kappa'' by z, over the nodes (last axis)."""
-    lam = sigmoid(-z)
-    kappa = lam * (1 - lam)
-    tilt = 2 * lam - 1
-    third = kappa * (tilt**2 - 2 * kappa)
-    return lam @ node_weights, (kappa @ node_weights, (kappa * tilt) @ node_weights, third @ node_weights)

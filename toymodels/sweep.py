@@ -151,7 +151,7 @@ class Sweep:
 
     # --- variants ----------------------------------------------------------------------------------------------------
 
-    def gd_twin(self) -> Sweep:
+    def gd_baseline(self) -> Sweep:
         """The same sweep trained by GD; an axis over rho shrinks to one value, since GD has none."""
         axes = {name: ([0.0] if name == "rho" else axis) for name, axis in self.axes.items()}
         return replace(self, rule=rule("gd"), axes=axes)

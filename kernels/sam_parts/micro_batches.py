@@ -109,7 +109,7 @@ class ForwardBatch(MicroBatch):
             outputs.backward(weights, inputs=inputs)  # type: ignore[no-untyped-call]
         return loss, weights
 
-    def pull_back(self, weights: Tensor) -> None:
+    def vjp(self, weights: Tensor) -> None:
         """Add J^T ``weights`` to the gradients, with the Jacobian J of the outputs at the present parameters."""
         with torch.enable_grad():
             with self._autocast():

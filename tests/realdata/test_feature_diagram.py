@@ -15,13 +15,13 @@ from realdata import datasets, phase_diagram
 from realdata.feature_agreement import Agreement
 from realdata.feature_diagram import METRICS, FeatureDiagram
 from realdata.feature_heads import train_heads
-from realdata.feature_lines import analytic_lines, share_on_its_side, sign_change, theory_sweep, with_strengths
+from realdata.feature_lines import analytic_lines, share_on_its_side, theory_sweep, with_strengths
 from realdata.feature_table import feature_table
 from realdata.feature_toy import gaussian_table
 from sambalance_tools.command_line import run_command
 from toymodels.data import redundant, spurious
 from toymodels.networks import network
-from toymodels.prediction import boundaries, predict
+from toymodels.prediction import boundaries, predict, sign_change
 from toymodels.rules import rule
 from toymodels.sweep import Sweep
 
@@ -257,7 +257,7 @@ def test_a_stronger_hard_feature_has_no_lines_and_its_maps_all_the_same(drawn: P
 
 
 def test_the_share_on_a_line_s_side_counts_cells_with_a_known_side() -> None:
-    line = sign_change(np.array([[1.0, -1.0, 2.0], [np.nan, 1.0, -3.0]]))
+    line = sign_change(np.array([[1.0, -1.0, 2.0], [np.nan, 1.0, -3.0]]), "no advantage")
     share, cells = share_on_its_side(np.array([[1.0, 1.0, 1.0], [1.0, np.nan, -1.0]]), line)
     assert (share, cells) == (0.75, 4)
     assert share_on_its_side(np.full((2, 3), np.nan), line) == (None, 0)

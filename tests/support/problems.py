@@ -153,7 +153,7 @@ def _gradient_scales(problem: TrainingProblem) -> tuple[Array, Array]:
     model = Model.of(problem)
     size = np.maximum(np.abs(model.weights_at(problem.layers)), 0.5)
     bound = Model.on(replace(problem, activation="linear"), np.abs(model.network.features), size, size)
-    gradient = bound.network.pull_back(tuple(map(np.abs, problem.layers)), model.sample_weights * size)
+    gradient = bound.network.vjp(tuple(map(np.abs, problem.layers)), model.sample_weights * size)
     largest = np.max([g.reshape(problem.runs, -1).max(axis=1) for g in gradient], axis=0)
     return largest, (model.sample_weights * size).sum(axis=1) / reference.run_sum(gradient)
 

@@ -7,7 +7,7 @@ import pytest
 
 from toymodels.phase_diagram.agreement import boundary_error_cells, near_change, phase_agreement, zero_lines
 from toymodels.plots import cell_edges, is_logarithmic
-from toymodels.prediction import Boundary, Prediction
+from toymodels.prediction import Boundary, FlowPrediction
 
 X, Y = np.meshgrid(np.arange(12.0), np.arange(10.0))
 
@@ -57,10 +57,10 @@ def test_zero_lines_lie_between_the_cells_that_differ() -> None:
     assert zero_lines(np.ones((1, 5))) == []
 
 
-def prediction(phase: np.ndarray, rows: np.ndarray | None = None) -> Prediction:
+def prediction(phase: np.ndarray, rows: np.ndarray | None = None) -> FlowPrediction:
     flat = phase.reshape(-1)
     rows = np.arange(flat.size) if rows is None else rows
-    return Prediction(rows, np.zeros(len(rows)), flat[rows], np.zeros(len(rows), dtype=bool))
+    return FlowPrediction(rows, np.zeros(len(rows)), flat[rows], np.zeros(len(rows), dtype=bool))
 
 
 def test_agreement_is_the_share_of_equal_phases_and_away_from_boundaries_leaves_out_their_cells() -> None:

@@ -12,20 +12,20 @@ from scipy.integrate import quad, solve_ivp
 from sambalance_tools.command_line import run_command
 from toymodels.beyond import __main__ as beyond
 from toymodels.beyond.batch_suppression import suppression_gap
-from toymodels.beyond.results import Estimate, critical_radii, results
-from toymodels.beyond.study import LEVEL, Study, diagonal_twin, run_study, studies
+from toymodels.beyond.results import SeedMean, critical_radii, results
+from toymodels.beyond.study import LEVEL, Study, diagonal_baseline, run_study, studies
 from toymodels.flows.any_depth import depth_shares
 from toymodels.flows.filter_law import one_atom_loss_margin
-from toymodels.flows.fully_connected import SharedDirection, angle_integral, critical_rho
+from toymodels.flows.fully_connected import FullyConnectedFlow, angle_integral, critical_rho
 from toymodels.metrics import hard_share
 from toymodels.networks import network
 from toymodels.simulation import simulate
 from toymodels.sweep import Sweep
 
 
-def starts(name: str, width: int, seeds: int, init: float = 0.4) -> SharedDirection:
+def starts(name: str, width: int, seeds: int, init: float = 0.4) -> FullyConnectedFlow:
     first, last = network(name).initial_layers(np.arange(seeds), np.full(seeds, init), 2, width)
-    return SharedDirection(first, last, np.tile([2.0, 1.0], (seeds, 1)), mirrored=name == "relu")
+    return FullyConnectedFlow(first, last, np.tile([2.0, 1.0], (seeds, 1)), mirrored=name == "relu")
 
 
 def test_angle_integral_is_the_integral():
@@ -58,7 +58,7 @@ def test_aligned_balanced_starts_collapse_at_their_norm():
 
 
 @pytest.mark.parametrize("width", [3, 32])
-def test_linear_networks_follow_the_shared_direction_law(width):
+def test_linear_networks_follow_the_fully_connected_law(width):
     rho = np.linspace(0.0, 0.8, 17)
     law = starts("linear", width, 4)
     sweep = Sweep(
@@ -126,16 +126,16 @@ def test_small_batches_favour_the_hard_feature_less_under_noise():
 
 
 def test_estimate_and_verdicts():
-    estimate = Estimate.of(np.array([1.0, 2.0, 3.0, np.nan]))
+    estimate = SeedMean.of(np.array([1.0, 2.0, 3.0, np.nan]))
     assert (estimate.mean, estimate.n) == (2.0, 3)
     assert estimate.high - 2.0 == pytest.approx(4.302653 / np.sqrt(3), rel=1e-6)
-    narrow = Estimate(0.10, 0.09, 0.11, 8)
+    narrow = SeedMean(0.10, 0.09, 0.11, 8)
     cases = {0.115: "holds", 0.15: "rough", 0.3: "breaks", -0.1: "breaks", np.nan: "no prediction", np.inf: "breaks"}
     for predicted, verdict in cases.items():
         assert narrow.verdict(predicted, 0.005) == verdict
-    assert Estimate(0.1, -0.1, 0.3, 8).verdict(0.1, 0.005) == "undecided"
-    assert Estimate.of(np.array([np.nan])).verdict(np.inf, 0.005) == "holds"
-    assert Estimate.of(np.array([np.nan])).verdict(1.0, 0.005) == "no data"
+    assert SeedMean(0.1, -0.1, 0.3, 8).verdict(0.1, 0.005) == "undecided"
+    assert SeedMean.of(np.array([np.nan])).verdict(np.inf, 0.005) == "holds"
+    assert SeedMean.of(np.array([np.nan])).verdict(1.0, 0.005) == "no data"
 
 
 def test_critical_radius_is_the_middle_of_the_cell_where_collapse_begins():
@@ -159,11 +159,11 @@ def test_the_diagonal_network_meets_its_own_prediction_and_wide_networks_have_no
     assert linear["critical_radius"].measured.mean < diagonal["critical_radius"].measured.mean
 
 
-def test_the_diagonal_twin_has_the_same_relative_radii():
+def test_the_diagonal_baseline_has_the_same_relative_radii():
     case = next(case for case in studies(2)["depth"].cases if case.label == "L=4 init=0.7")
-    twin = diagonal_twin(case.trained((0.0, 0.5)), case.norm)
-    assert twin.axes["rho"][1] == pytest.approx(0.5 * 2 * 0.7)
-    assert (twin.column("depth") == 2).all()
+    baseline = diagonal_baseline(case.with_radii((0.0, 0.5)), case.norm)
+    assert baseline.axes["rho"][1] == pytest.approx(0.5 * 2 * 0.7)
+    assert (baseline.column("depth") == 2).all()
 
 
 def test_every_study_named_on_the_command_line_exists_and_fits_its_figure():

@@ -7,8 +7,9 @@ import argparse
 import numpy as np
 import pytest
 
+from kernels import engine
 from sambalance_tools.command_line import run_command
-from toymodels.command_line import DEFAULT_COUNT, add_parameter_options, given_parameters, parse_axis
+from toymodels.command_line import DEFAULT_COUNT, ENGINES, add_parameter_options, given_parameters, parse_axis
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,10 @@ def test_the_count_has_a_default_and_both_ends_are_exact() -> None:
 def test_bad_axes_are_refused_with_the_fault(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_axis(text, "--x")
+
+
+def test_the_help_names_every_engine() -> None:
+    assert tuple(engine._ENGINES) == ENGINES
 
 
 def test_only_given_parameters_are_passed_on() -> None:

@@ -109,7 +109,7 @@ def test_the_summary_says_what_was_done(small: Written) -> None:
         assert key in summary, key
     assert summary["engine"] == "reference"
     assert summary["steps"] == 700
-    assert summary["runs"] == 180 + 18 + 90, "the map, its GD twin, its nominal start"
+    assert summary["runs"] == 180 + 18 + 90, "the map, its GD baseline, its nominal start"
     assert summary["agreement_runs"] == 180
     assert 0 < summary["simulation_seconds"] < summary["wall_seconds"]
     rate = summary["runs"] * 700 / summary["simulation_seconds"]

@@ -100,27 +100,20 @@ def test_depth_three_probes_what_the_last_layer_sees():
     assert probing_error(Diagonal(), layers, ProbeData(MU), 0.1)[0] == pytest.approx(ndtr(-0.2 / 0.1), rel=1e-12)
 
 
-@pytest.mark.parametrize("method", ["ridge", "logistic"])
-def test_an_unseen_attribute_is_guessed(method):
+def test_an_unseen_attribute_is_guessed():
     layers = (np.array([[[0.5, 0.0], [0.2, 0.0]]]), np.ones((1, 2)))
     for name in ("linear", "relu"):
-        assert probing_error(network(name), layers, ProbeData(MU), 0.3, method=method)[0] == pytest.approx(
-            0.5, abs=1e-9
-        )
+        assert probing_error(network(name), layers, ProbeData(MU), 0.3)[0] == pytest.approx(0.5, abs=1e-9)
     zero = (np.array([[0.5, 0.0]]), np.array([[0.5, 0.0]]))
-    assert probing_error(Diagonal(), zero, ProbeData(MU), 0.3, method=method)[0] == pytest.approx(0.5, abs=1e-9)
+    assert probing_error(Diagonal(), zero, ProbeData(MU), 0.3)[0] == pytest.approx(0.5, abs=1e-9)
 
 
 def test_rotating_the_hidden_units_of_a_linear_network_changes_nothing(rng):
     first, last = two_layer(rng)
     rotation = np.linalg.qr(rng.standard_normal((6, 6)))[0]
     turned = (np.einsum("mn,bnd->bmd", rotation, first), last @ rotation.T)
-    for method in ("ridge", "logistic"):
-        errors = [
-            probing_error(network("linear"), x, ProbeData(strengths(4)), 0.3, method=method)
-            for x in ((first, last), turned)
-        ]
-        np.testing.assert_allclose(errors[0], errors[1], rtol=1e-5)
+    errors = [probing_error(network("linear"), x, ProbeData(strengths(4)), 0.3) for x in ((first, last), turned)]
+    np.testing.assert_allclose(errors[0], errors[1], rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["linear", "relu"])
@@ -138,36 +131,8 @@ def test_error_rises_with_the_noise_and_falls_with_the_weight():
     assert (np.diff(errors, axis=1) < 0).all()
 
 
-def test_logistic_and_ridge_probes_agree_where_classes_are_gaussian(rng):
-    # One unit per attribute: both classes are Gaussian with one covariance, and both probes find the best direction.
-    layers = (rng.uniform(0.2, 0.6, (5, 2)), np.ones((5, 2)))
-    errors = [probing_error(Diagonal(), layers, ProbeData(strengths(5)), 0.4, method=m) for m in ("ridge", "logistic")]
-    np.testing.assert_allclose(errors[0], errors[1], rtol=1e-4)
-
-
-def test_logistic_probe_sits_at_a_minimum_of_its_loss(rng):
-    from toymodels.probe import _hidden, _logistic_probe
-
-    layers = two_layer(rng, runs=1)
-    hidden, points = _hidden(network("relu"), layers, ProbeData(MU), 0)
-    beta, offset = _logistic_probe(hidden, points.attributes[:, 1], points.weights, 0.3, 0.1)
-    noise = 0.3 * rng.standard_normal((40_000, 6))
-
-    def loss(b, c):
-        z = points.attributes[:, 1, None] * ((hidden[0] @ b + c)[:, None] + noise @ b)
-        return points.weights @ np.logaddexp(0, -z).mean(axis=1) + 0.05 * b @ b
-
-    best = loss(beta[0], offset[0])
-    for factor in (0.93, 1.07):
-        assert loss(factor * beta[0], factor * offset[0]) > best
-    for _ in range(20):
-        step = 0.1 * rng.standard_normal(7)
-        assert loss(beta[0] + step[:6], offset[0] + step[6]) > best
-
-
 @pytest.mark.parametrize(("name", "bias", "half"), [("diagonal", False, 0), ("linear", False, 1), ("relu", True, 2)])
-@pytest.mark.parametrize("method", ["ridge", "logistic"])
-def test_a_batch_equals_its_runs_one_at_a_time_and_keeps_middle_axes(name, bias, half, method, rng):
+def test_a_batch_equals_its_runs_one_at_a_time_and_keeps_middle_axes(name, bias, half, rng):
     kind = network(name, bias)
     if name == "diagonal":
         layers = tuple(rng.uniform(0.1, 0.7, (3, 2, 2)) for _ in range(2))
@@ -175,7 +140,7 @@ def test_a_batch_equals_its_runs_one_at_a_time_and_keeps_middle_axes(name, bias,
         layers = (rng.standard_normal((3, 2, 5, 2 + bias)), rng.standard_normal((3, 2, 5)))
     layers[0][1, 1] = np.nan
     mu = np.array([[2.0, 1.0], [1.5, 1.0], [2.0, 0.5]])
-    together = probing_error(kind, layers, ProbeData(mu, slabs=half), 0.3, method=method)
+    together = probing_error(kind, layers, ProbeData(mu, slabs=half), 0.3)
     margins = attribute_margins(kind, layers, ProbeData(mu, slabs=half))
     assert together.shape == (3, 2)
     assert np.isnan(together[1, 1])
@@ -183,9 +148,8 @@ def test_a_batch_equals_its_runs_one_at_a_time_and_keeps_middle_axes(name, bias,
         for k in range(2):
             one = tuple(layer[run : run + 1, k] for layer in layers)
             data = ProbeData(mu[run : run + 1], slabs=half)
-            alone = probing_error(kind, one, data, 0.3, method=method)
-            # Newton stops by the slowest run of a batch, so a logistic probe may differ in its last digits.
-            np.testing.assert_allclose(together[run, k], alone[0], rtol=1e-9 if method == "ridge" else 1e-4)
+            alone = probing_error(kind, one, data, 0.3)
+            np.testing.assert_allclose(together[run, k], alone[0], rtol=1e-9)
             np.testing.assert_allclose(
                 margins[run, k],
                 attribute_margins(kind, one, data)[0],
@@ -226,7 +190,6 @@ def test_attribute_margins_are_mu_times_the_coefficients(rng):
         ({"noise": 0.0}, "noise"),
         ({"ridge": -1.0}, "ridge"),
         ({"attribute": "x"}, "attribute"),
-        ({"method": "x"}, "method"),
     ],
 )
 def test_bad_arguments_are_named(options, named):

@@ -156,7 +156,7 @@ def test_a_network_that_is_not_odd_trains_on_both_mirror_images() -> None:
 
 def test_a_dataset_survives_its_file_with_its_groups(tmp_path: Path) -> None:
     sweep = Sweep(data=missing(), axes={"q": [0.1, 0.5]}, seeds=2, values=QUICK, group_accuracy=True)
-    found, twin = run(sweep), run(sweep.gd_twin())
+    found, twin = run(sweep), run(sweep.gd_baseline())
     path = tmp_path / "runs.nc"
     save_dataset(found, path, {"gd": twin})
     for group, expected in (("/", found), ("gd", twin)):

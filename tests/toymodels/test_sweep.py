@@ -38,7 +38,7 @@ def test_the_ratio_follows_from_the_strengths_and_the_reverse() -> None:
 
 def test_gd_has_no_rho_and_its_twin_no_axis_over_it() -> None:
     sweep = Sweep(axes=AXES, seeds=2, rule=rule("lsam"))
-    twin = sweep.gd_twin()
+    twin = sweep.gd_baseline()
     assert twin.rule.name == "gd"
     assert twin.shape == (1, 2, 2)
     np.testing.assert_array_equal(twin.column("rho"), 0)

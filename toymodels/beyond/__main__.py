@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 
 from sambalance_tools.command_line import module_parser, run_command
+from toymodels.command_line import add_engine_options
 
 STUDIES = ("width", "data", "effects", "slabs", "noise", "batches", "depth")
 
@@ -28,8 +29,7 @@ def parser() -> argparse.ArgumentParser:
         "--study", action="append", metavar="NAME", help=f"one of {', '.join(STUDIES)}; repeatable (default all)"
     )
     made.add_argument("--seeds", type=int, default=8, metavar="N", help="trainings per setting, at least 2 (default 8)")
-    made.add_argument("--engine", default="auto", metavar="NAME", help="auto, cpu or reference (default auto)")
-    made.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: OMP_NUM_THREADS or all)")
+    add_engine_options(made, threads=True)
     made.add_argument("--out", default="out/beyond", metavar="DIR", help="output folder (default out/beyond)")
     return made
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sambalance_tools.arrays import FloatArray
+from sambalance_tools.statistics import t_interval
+from sambalance_tools.tables import text_table
 from toymodels.beyond.study import REFERENCE_RADIUS
 
 if TYPE_CHECKING:
     import xarray as xr
-
-CONFIDENCE = 0.95
 
 ADVANTAGE_TOLERANCE = 0.005
 """A prediction of an advantage holds within this beside the interval over seeds, or within a tenth of itself."""
@@ -26,7 +26,7 @@ CLEAR_PEAK = 0.01
 
 
 @dataclass(frozen=True)
-class Estimate:
+class SeedMean:
     """A mean over seeds with its 95 % t-interval; ``n`` seeds had a value. NaN where there are too few."""
 
     mean: float
@@ -35,19 +35,14 @@ class Estimate:
     n: int
 
     @classmethod
-    def of(cls, values: FloatArray) -> Estimate:
+    def of(cls, values: FloatArray) -> SeedMean:
         """From one value per seed; NaN values are left out."""
-        from scipy.stats import t
-
         known = np.asarray(values)[np.isfinite(values)]
-        n = len(known)
-        if n == 0:
-            return cls(np.nan, np.nan, np.nan, 0)
-        mean = float(known.mean())
-        if n == 1:
-            return cls(mean, np.nan, np.nan, 1)
-        reach = float(t.ppf(0.5 + CONFIDENCE / 2, n - 1) * known.std(ddof=1) / np.sqrt(n))
-        return cls(mean, mean - reach, mean + reach, n)
+        if len(known) == 0:
+            return UNKNOWN
+        mean, half = t_interval(known)
+        half = np.nan if half is None else half
+        return cls(mean, mean - half, mean + half, len(known))
 
     def verdict(self, predicted: float, tolerance: float) -> str:
         """``holds``, ``rough`` (right sign, within a factor of 2), ``breaks``, or why that cannot be said:
@@ -68,7 +63,7 @@ class Estimate:
         return "rough" if predicted and 0.5 <= self.mean / predicted <= 2 else "breaks"
 
 
-UNKNOWN = Estimate(np.nan, np.nan, np.nan, 0)
+UNKNOWN = SeedMean(np.nan, np.nan, np.nan, 0)
 
 
 @dataclass(frozen=True)
@@ -78,10 +73,10 @@ class Quantity:
     ``law`` is the own law's mean over seeds, ``law_error`` the paired difference measured - law, seed by seed.
     """
 
-    measured: Estimate
+    measured: SeedMean
     diagonal: float
     law: float
-    law_error: Estimate
+    law_error: SeedMean
     tolerance: float
     absence_counts: bool = False
     """Whether having no value in any seed is an outcome (a radius of collapse) and not missing data."""
@@ -144,31 +139,31 @@ def results(study: xr.Dataset) -> list[CaseResult]:
         known, law_known = (np.isfinite(values[name][0]).any() for name in ("diagonal_share", "law_share"))
         quantities = {
             "advantage": Quantity(
-                Estimate.of(gain[reference]),
+                SeedMean.of(gain[reference]),
                 diagonal_gain[reference],
                 _mean(law_gain[reference]),
-                Estimate.of(gain[reference] - law_gain[reference]),
+                SeedMean.of(gain[reference] - law_gain[reference]),
                 ADVANTAGE_TOLERANCE,
             ),
             "probing_advantage": Quantity(
-                Estimate.of(probing[reference]), diagonal_probing[reference], np.nan, UNKNOWN, ADVANTAGE_TOLERANCE
+                SeedMean.of(probing[reference]), diagonal_probing[reference], np.nan, UNKNOWN, ADVANTAGE_TOLERANCE
             ),
             "critical_radius": Quantity(
-                Estimate.of(critical),
+                SeedMean.of(critical),
                 _mean(diagonal_critical, np.inf) if known else np.nan,
                 _mean(law_critical, np.inf) if law_known else np.nan,
-                Estimate.of(critical - law_critical) if law_known else UNKNOWN,
+                SeedMean.of(critical - law_critical) if law_known else UNKNOWN,
                 RADIUS_TOLERANCE,
                 absence_counts=True,
             ),
             "peak_advantage": Quantity(
-                Estimate.of(peak), float(diagonal_peak[0]), _mean(law_peak), Estimate.of(peak - law_peak), 0.05
+                SeedMean.of(peak), float(diagonal_peak[0]), _mean(law_peak), SeedMean.of(peak - law_peak), 0.05
             ),
             "peak_radius": Quantity(
-                Estimate.of(peak_radius),
+                SeedMean.of(peak_radius),
                 float(diagonal_peak_radius[0]),
                 _mean(law_peak_radius),
-                Estimate.of(peak_radius - law_peak_radius),
+                SeedMean.of(peak_radius - law_peak_radius),
                 RADIUS_TOLERANCE,
             ),
         }  # fmt: skip
@@ -203,14 +198,12 @@ def _mean(values: FloatArray, otherwise: float = np.nan) -> float:
 
 def table(name: str, cases: list[CaseResult]) -> str:
     """Text table: measured [interval] (diagonal's prediction; own law) verdict, for the three main quantities."""
-    heads = ("case", "share advantage", "probing advantage", "critical radius")
+    header = ("case", "share advantage", "probing advantage", "critical radius")
     rows = [
         [case.label, *[_cell(case.quantities[q]) for q in ("advantage", "probing_advantage", "critical_radius")]]
         for case in cases
     ]
-    widths = [max(len(row[i]) for row in [list(heads), *rows]) for i in range(len(heads))]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in [heads, *rows]]
-    return f"{name}\n" + "\n".join(line.rstrip() for line in lines)
+    return text_table(rows, header, title=name)
 
 
 def _cell(quantity: Quantity) -> str:

@@ -21,7 +21,7 @@ from toymodels.beyond.batch_suppression import suppression_gap
 from toymodels.data import FeatureData, groups, missing, redundant, slabs, spurious
 from toymodels.flows.any_depth import depth_shares
 from toymodels.flows.filter_law import one_atom_loss_margin
-from toymodels.flows.fully_connected import SharedDirection
+from toymodels.flows.fully_connected import FullyConnectedFlow
 from toymodels.flows.problem import FlowProblem
 from toymodels.flows.solve import solve
 from toymodels.metrics import hard_share
@@ -63,7 +63,7 @@ class Case:
     sweep: Sweep
     """Without an axis over rho, which :func:`run_case` adds."""
     law: str = ""
-    """``shared`` (closed form for fully connected networks on one atom kind), ``depth`` (C23's flow) or none."""
+    """``fully connected`` (the closed form on one atom kind), ``depth`` (C23's flow) or none."""
 
     @property
     def nothing(self) -> float:
@@ -76,7 +76,7 @@ class Case:
         """||theta(0)|| of the two-feature diagonal network: rho = r ||theta(0)||."""
         return float(np.sqrt(2.0 * self.sweep.column("depth")[0]) * self.sweep.column("init")[0])
 
-    def trained(self, radii: Sequence[float]) -> Sweep:
+    def with_radii(self, radii: Sequence[float]) -> Sweep:
         """The sweep over the radii."""
         return replace(self.sweep, axes={"rho": [r * self.norm for r in radii]}, loss_levels=(LEVEL,))
 
@@ -103,11 +103,11 @@ def run_study(
     """
     import xarray as xr
 
-    total = sum(case.trained(radii).runs * int(case.sweep.column("steps")[0]) for case in study.cases)
+    total = sum(case.with_radii(radii).runs * int(case.sweep.column("steps")[0]) for case in study.cases)
     done = 0
     rows: list[dict[str, np.ndarray]] = []
     for case in study.cases:
-        sweep = case.trained(radii)
+        sweep = case.with_radii(radii)
         work = sweep.runs * int(sweep.column("steps")[0])
         rows.append(run_case(case, sweep, part_of(progress, done, work, total), **options))
         done += work
@@ -125,7 +125,7 @@ def run_study(
         "panel": ("case", [case.panel for case in study.cases]),
         "norm": ("case", [case.norm for case in study.cases]),
     }
-    configs = json.dumps({case.label: case.trained(radii).config() for case in study.cases})
+    configs = json.dumps({case.label: case.with_radii(radii).config() for case in study.cases})
     attrs = {"study": study.name, "level": LEVEL, "probe_noise": PROBE_NOISE, "config": configs}
     return xr.Dataset(variables, coords=coords, attrs=attrs)
 
@@ -136,12 +136,12 @@ def run_case(case: Case, sweep: Sweep, progress: Progress | None, **options: Any
     margins = runs["crossing_attribute_margin"].values[:, :, 0]
     errors = runs["crossing_probing_error"].values[:, :, 0]
     final_margin = -np.log(np.expm1(np.maximum(runs["loss"].values, 1e-12)))
-    twin = diagonal_twin(sweep, case.norm)
-    problem = flow_problem(twin, np.arange(twin.runs), (LEVEL,))
+    baseline = diagonal_baseline(sweep, case.norm)
+    problem = flow_problem(baseline, np.arange(baseline.runs), (LEVEL,))
     found = solve(problem)
     # A flow that starts below the level has nothing to say about how the level is reached.
     easy, hard = np.where(_initial_loss(problem) > LEVEL, found.level_coefficients[0], np.nan)
-    mu_easy, mu_hard = twin.column("mu_easy"), twin.column("mu_hard")
+    mu_easy, mu_hard = baseline.column("mu_easy"), baseline.column("mu_hard")
     sigma = sweep.column("noise_hard")[0]
     law_share, law_collapsed = _law(case, sweep)
     return {
@@ -160,7 +160,7 @@ def run_case(case: Case, sweep: Sweep, progress: Progress | None, **options: Any
     }
 
 
-def diagonal_twin(sweep: Sweep, norm: float) -> Sweep:
+def diagonal_baseline(sweep: Sweep, norm: float) -> Sweep:
     """The noise-free depth-2 diagonal network at the same relative radii, strengths and init (one nominal start).
 
     For ReLU networks C17 and C18 turn this into mirrored pairs of the same norm at the same rho.
@@ -184,12 +184,12 @@ def _law(case: Case, sweep: Sweep) -> tuple[np.ndarray, np.ndarray]:
     rho, seeds, init = sweep.column("rho"), sweep.column("seed").astype(int), sweep.column("init")
     mu = np.stack([sweep.column("mu_easy"), sweep.column("mu_hard")], axis=1)
     margin = one_atom_loss_margin(LEVEL)
-    if case.law == "shared":
+    if case.law == "fully connected":
         assert isinstance(sweep.network, TwoLayer)
         dimension = 2 + int(sweep.column("noise_features")[0])
         first, last = sweep.network.initial_layers(seeds, init, dimension, int(sweep.column("width")[0]))
         # Pure-noise features are across the atom like x_perp: they enter through the norm of v alone.
-        start = SharedDirection(first[..., :2], last, mu, mirrored=sweep.network.activation == "relu")
+        start = FullyConnectedFlow(first[..., :2], last, mu, mirrored=sweep.network.activation == "relu")
         share, collapsed = start.hard_share(rho, margin), rho > start.critical_rho()
     elif case.law == "depth":
         jitter = sweep.column("jitter")
@@ -233,7 +233,7 @@ def _widths(seeds: int) -> Study:
     cases = [
         Case(
             f"{name} m={width} init={init:g}", name, f"{width}", f"init {init:g}",
-            _sweep(name, redundant(), seeds, width=width, init=init, eta=eta, steps=steps), law="shared",
+            _sweep(name, redundant(), seeds, width=width, init=init, eta=eta, steps=steps), law="fully connected",
         )
         for init, eta, steps in ((0.1, 0.02, 4000), (0.4, 0.02, 4000), (0.8, 0.01, 5000), (1.6, 0.005, 9000))
         for name in ("linear", "relu")
@@ -290,7 +290,7 @@ def _noise(seeds: int) -> Study:
         Case(
             f"{name} sigma={sigma:g}", name, f"{sigma:g}", "noise on both features",
             _sweep(name, redundant(), seeds, **common, noise_easy=sigma, noise_hard=sigma),
-            law="" if name == "diagonal" else "shared",
+            law="" if name == "diagonal" else "fully connected",
         )
         for name in ("diagonal", "linear", "relu")
         for sigma in (0.25, 0.5, 1.0)
@@ -299,7 +299,7 @@ def _noise(seeds: int) -> Study:
         Case(
             f"{name} extra={extra}", name, f"{extra}", "further pure-noise features",
             _sweep(name, redundant(), seeds, **common, noise_easy=0.25, noise_hard=0.25, noise_features=extra),
-            law="" if name == "diagonal" else "shared",
+            law="" if name == "diagonal" else "fully connected",
         )
         for name in ("diagonal", "linear", "relu")
         for extra in (2, 8, 32)

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sambalance_tools.command_line import module_parser, number_list, run_command
+from toymodels.command_line import add_engine_options
 
 if TYPE_CHECKING:
     from toymodels.filter.study import FilterRun
@@ -42,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
         help="training-loss level at which gains are shown; repeatable "
         f"(default {', '.join(map(str, DEFAULT_LEVELS))})",
     )  # fmt: skip
-    made.add_argument("--engine", default="auto", metavar="NAME", help="auto, cpu or reference (default auto)")
+    add_engine_options(made)
     made.add_argument("--out", default="out/filter", metavar="DIR", help="output folder (default out/filter)")
     return made
 

@@ -40,7 +40,7 @@ BISECTIONS = 50
 
 
 @dataclass(frozen=True)
-class SharedDirection:
+class FullyConnectedFlow:
     """Starts of B fully connected two-layer networks with two features on redundant data.
 
     Args:

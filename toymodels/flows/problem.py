@@ -45,14 +45,14 @@ class FlowProblem:
         columns: dict[str, Any] = {name: getattr(self, name)[..., runs] for name in _PER_RUN}
         return replace(self, **columns)
 
-    def joined(self, other: FlowProblem) -> FlowProblem:
+    def join(self, other: FlowProblem) -> FlowProblem:
         """The runs of both problems, which have the same rule and levels."""
         columns: dict[str, Any] = {
             name: np.concatenate([getattr(self, name), getattr(other, name)], axis=-1) for name in _PER_RUN
         }
         return replace(self, **columns)
 
-    def towards(self, other: FlowProblem, share: FloatArray) -> FlowProblem:
+    def interpolate(self, other: FlowProblem, share: FloatArray) -> FlowProblem:
         """The problem a ``share`` ``[B]`` of the way to ``other``, which has the same rule and levels."""
         columns: dict[str, Any] = {
             name: (1 - share) * getattr(self, name) + share * getattr(other, name) for name in _PER_RUN

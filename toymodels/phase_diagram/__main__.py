@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING
 
 from sambalance_tools.command_line import module_parser, run_command
 from sambalance_tools.files import write_json
-from toymodels.command_line import AXIS_HELP, DATA_NAMES, add_parameter_options, given_parameters, map_axes
+from toymodels.command_line import (
+    AXIS_HELP,
+    DATA_NAMES,
+    add_engine_options,
+    add_parameter_options,
+    given_parameters,
+    map_axes,
+)
 from toymodels.phase_diagram import METRICS
 
 if TYPE_CHECKING:
@@ -58,9 +65,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     made.add_argument("--loss", choices=("logistic", "exponential", "squared"), default="logistic")
     made.add_argument("--seeds", type=int, default=4, metavar="N", help="trainings per cell (default 4)")
-    made.add_argument("--engine", default="auto", metavar="NAME", help="auto, cpu or reference (default auto)")
-    made.add_argument("--precision", choices=("float32", "float64"), help="default: the engine's own")
-    made.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: OMP_NUM_THREADS or all)")
+    add_engine_options(made, precision=True, threads=True)
     made.add_argument(
         "--out", default="out/phase_diagram", metavar="DIR", help="output folder (default out/phase_diagram)"
     )

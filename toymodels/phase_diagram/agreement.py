@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sambalance_tools.arrays import FloatArray
-from toymodels.prediction import Boundary, Prediction
+from toymodels.prediction import Boundary, FlowPrediction
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class PhaseAgreement:
     off_boundary_runs: int
 
 
-def phase_agreement(simulated: np.ndarray, prediction: Prediction) -> PhaseAgreement:
+def phase_agreement(simulated: np.ndarray, prediction: FlowPrediction) -> PhaseAgreement:
     """Compare phases ``[ny, nx, seeds]`` (any axes order, seeds last) with the flow's."""
     same = simulated.reshape(-1)[prediction.rows] == prediction.phase
     if len(prediction.rows) < simulated.size:

@@ -10,8 +10,9 @@ import numpy as np
 
 from sambalance_tools.arrays import FloatArray
 from sambalance_tools.progress import Progress
+from sambalance_tools.tables import text_table
 from toymodels import metrics
-from toymodels.prediction import no_flow_reason, predict
+from toymodels.prediction import flow_advantage, no_flow_reason
 from toymodels.rules import UpdateRule, rule
 from toymodels.simulation import simulate
 from toymodels.sweep import Sweep
@@ -29,9 +30,6 @@ COMPARED: dict[str, UpdateRule] = {
 
 FLOW_CELLS = 48
 """Largest side of the grid on which the flows' sign change is located."""
-
-NEGLIGIBLE = 0.005
-"""Advantages smaller than this count neither as help nor as harm: first-order errors in eta are of this size."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class EffectsMap:
         def run(part: Sweep) -> xr.Dataset:
             return simulate(part, engine=engine, precision=precision, threads=threads, progress=progress)
 
-        gd = run(bare.gd_twin())
+        gd = run(bare.gd_baseline())
         seconds = float(gd.attrs["simulation_seconds"])
         found = {}
         for name, compared in COMPARED.items():
@@ -72,9 +70,9 @@ class EffectsMap:
             dataset = run(part)
             seconds += float(dataset.attrs["simulation_seconds"])
             found[name] = metrics.advantage(dataset, gd, part, level)
-        coarse = _coarse(bare.nominal())
-        y, x = (np.asarray(axis) for axis in coarse.axes.values())
-        flows = {name: _flow_advantage(replace(coarse, rule=compared), level) for name, compared in COMPARED.items()}
+        thin = _thin(bare.nominal())
+        y, x = (np.asarray(axis) for axis in thin.axes.values())
+        flows = {name: flow_advantage(replace(thin, rule=compared), level) for name, compared in COMPARED.items()}
         return cls(sweep, level, found, flows, (x, y), str(gd.attrs["engine"]), seconds)
 
     def summary(self, wall_seconds: float) -> dict[str, Any]:
@@ -87,8 +85,8 @@ class EffectsMap:
                 "label": COMPARED[name].label,
                 "largest": float(valid.max()) if valid.size else None,
                 "smallest": float(valid.min()) if valid.size else None,
-                "share_of_cells_helped": float((mean > NEGLIGIBLE).mean()),
-                "share_of_cells_hurt": float((mean < -NEGLIGIBLE).mean()),
+                "share_of_cells_helped": float((mean > metrics.NEGLIGIBLE_ADVANTAGE).mean()),
+                "share_of_cells_hurt": float((mean < -metrics.NEGLIGIBLE_ADVANTAGE).mean()),
                 "largest_seed_deviation": _largest_seed_deviation(values),
             }
         difference = np.abs(seed_mean(self.advantage["sam"]) - seed_mean(self.advantage["sam_jacobian"]))
@@ -99,7 +97,7 @@ class EffectsMap:
             "rules": rules,
             "largest_weights_only": float(np.nanmax(np.abs(seed_mean(self.advantage["sam_weights"])))),
             "largest_sam_minus_jacobian_only": float(np.nanmax(difference)),
-            "negligible_below": NEGLIGIBLE,
+            "negligible_below": metrics.NEGLIGIBLE_ADVANTAGE,
             "theory_note": no_flow_reason(self.sweep),
             "simulation_seconds": self.simulation_seconds,
             "wall_seconds": wall_seconds,
@@ -108,17 +106,20 @@ class EffectsMap:
     def table(self) -> str:
         """The short table that the command line prints."""
         summary = self.summary(0.0)
-        lines = [f"advantage over GD in hard share at training loss {self.level:g} ({self.sweep.data.kind} data)"]
-        for row in summary["rules"].values():
-            lines.append(
-                f"{row['label']:<20} from {row['smallest']:+.3f} to {row['largest']:+.3f}; "
-                f"helps in {row['share_of_cells_helped']:.0%} of cells, hurts in {row['share_of_cells_hurt']:.0%}"
-            )
-        lines.append(
-            f"largest |weights only| {summary['largest_weights_only']:.4f}, "
+        header = ("rule", "smallest", "largest", "cells helped", "cells hurt")
+        rows = [
+            [
+                row["label"],
+                *("none" if row[name] is None else f"{row[name]:+.3f}" for name in ("smallest", "largest")),
+                *(f"{row[name]:.0%}" for name in ("share_of_cells_helped", "share_of_cells_hurt")),
+            ]
+            for row in summary["rules"].values()
+        ]
+        title = f"advantage over GD in hard share at training loss {self.level:g} ({self.sweep.data.kind} data)"
+        return text_table(rows, header, title, right=range(1, 5)) + (
+            f"\nlargest |weights only| {summary['largest_weights_only']:.4f}, "
             f"largest |SAM - Jacobian only| {summary['largest_sam_minus_jacobian_only']:.4f}"
         )
-        return "\n".join(lines)
 
     def dataset(self) -> xr.Dataset:
         """Everything, labelled."""
@@ -143,16 +144,7 @@ class EffectsMap:
         )
 
 
-def _flow_advantage(sweep: Sweep, level: float) -> FloatArray:
-    """``[my, mx]`` hard share of the flow minus GD's."""
-    share = predict(sweep, level).share.reshape(sweep.shape)
-    gd = sweep.gd_twin()
-    advantage = share - predict(gd, level).share.reshape(gd.shape)
-    # At rho = 0 every rule is GD and the difference is rounding, whose sign means nothing.
-    return np.where(sweep.column("rho").reshape(sweep.shape) == 0, np.nan, advantage)[..., 0]
-
-
-def _coarse(sweep: Sweep) -> Sweep:
+def _thin(sweep: Sweep) -> Sweep:
     """The sweep with every axis thinned to at most :data:`FLOW_CELLS` values, both ends kept."""
     thinned = {}
     for name, axis in sweep.axes.items():

@@ -9,7 +9,7 @@ import numpy as np
 
 from sambalance_tools.arrays import FloatArray
 from toymodels.metrics import Phase
-from toymodels.phase_diagram.effects import COMPARED, NEGLIGIBLE, EffectsMap, seed_mean
+from toymodels.phase_diagram.effects import COMPARED, EffectsMap, seed_mean
 from toymodels.plots import (
     PHASE_COLOURS,
     MapStyle,
@@ -22,7 +22,7 @@ from toymodels.plots import (
     network_label,
     new_figure,
 )
-from toymodels.prediction import Boundary
+from toymodels.prediction import Boundary, sign_change
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,9 +96,8 @@ def effects_figure(effects: EffectsMap) -> Figure:
     axes = figure.subplots(2, 2, sharex=True, sharey=True)
     for ax, (name, values) in zip(axes.flat, means.items(), strict=True):
         mapped = draw_map(ax, (x_name, x), (y_name, y), values, style)
-        field = np.ma.masked_invalid(effects.flow_advantage[name])
-        # Jumps of the share would bend the interpolated line; on this scale both sides of zero weigh alike.
-        field = np.arcsinh(field / NEGLIGIBLE)
+        line = sign_change(effects.flow_advantage[name], "sign change by the flow")
+        field = np.ma.masked_invalid(line.field[..., 0])
         if (field > 0).any() and (field < 0).any():
             ax.contour(*effects.flow_axes, field, levels=[0.0], colors="black", linewidths=1.5)
         ax.set_title(COMPARED[name].label, fontsize=10)

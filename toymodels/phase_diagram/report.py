@@ -10,6 +10,7 @@ import numpy as np
 
 from kernels.problem import Status
 from sambalance_tools.arrays import FloatArray
+from sambalance_tools.tables import text_table
 from toymodels import metrics
 from toymodels.flows.filter_law import FilterSystem
 from toymodels.metrics import Phase
@@ -17,7 +18,7 @@ from toymodels.phase_diagram.agreement import PhaseAgreement, boundary_error_cel
 from toymodels.phase_diagram.figures import MAP_STYLES, map_figure, phase_figure
 from toymodels.phase_diagram.study import Diagram, check_metric
 from toymodels.plots import caption, network_label
-from toymodels.prediction import Boundary, Prediction, boundaries, flow_problem, no_flow_reason, predict
+from toymodels.prediction import Boundary, FlowPrediction, boundaries, flow_problem, no_flow_reason, predict
 from toymodels.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Report:
     boundaries: list[Boundary]
     boundary_errors: list[float | None]
     agreement: PhaseAgreement
-    prediction: Prediction
+    prediction: FlowPrediction
     theory_seconds: float
 
     @classmethod
@@ -141,8 +142,7 @@ class Report:
                 rows.append((f"{line.claim}", f"{line.name}: within {error:.2f} cells of the simulation"))
         if summary["theory_note"]:
             rows.append(("note", str(summary["theory_note"])))
-        width = max(len(name) for name, _ in rows)
-        return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
+        return text_table(rows)
 
 
 def _simulated_field(diagram: Diagram, line: Boundary, nominal: Sweep, level: float) -> FloatArray | None:

@@ -1,4 +1,4 @@
-"""A phase diagram as data: the simulated sweep, the same from its nominal start, and its GD twin."""
+"""A phase diagram as data: the simulated sweep, the same from its nominal start, and its GD baseline."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Diagram:
     """Simulated runs of a two-axis sweep.
 
     ``nominal`` is the same sweep from the nominal start (jitter 0, one seed): its boundaries are sharp, and are the
-    ones that the analytic boundaries are compared with. Both come with a GD twin for the advantage.
+    ones that the analytic boundaries are compared with. Both come with a GD baseline for the advantage.
     """
 
     sweep: Sweep
@@ -94,13 +94,13 @@ class Diagram:
         threads: int | None = None,
         progress: Progress | None = None,
     ) -> Diagram:
-        """Train the sweep, its nominal start and its GD twin."""
+        """Train the sweep, its nominal start and its GD baseline."""
 
         def run(part: Sweep) -> xr.Dataset:
             return simulate(part, engine=engine, precision=precision, threads=threads, progress=progress)
 
         dataset = run(sweep)
-        gd = dataset if sweep.rule.name == "gd" else run(sweep.gd_twin())
+        gd = dataset if sweep.rule.name == "gd" else run(sweep.gd_baseline())
         return cls(sweep, dataset, gd, run(sweep.nominal()))
 
     @classmethod
@@ -125,7 +125,7 @@ class Diagram:
         return cls(sweep, *parts)
 
     def save(self, path: Path) -> None:
-        """Write NetCDF: the runs at the root, the GD twin and the nominal start as groups."""
+        """Write NetCDF: the runs at the root, the GD baseline and the nominal start as groups."""
         save_dataset(self.dataset, path, {"gd": self.gd, "nominal": self.nominal})
 
     @property

@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 
 from sambalance_tools.command_line import module_parser, run_command
-from toymodels.command_line import DATA_NAMES, add_parameter_options, given_parameters
+from toymodels.command_line import DATA_NAMES, add_engine_options, add_parameter_options, given_parameters
 
 DEFAULTS = {"rho": 0.5, "eta": 0.01, "steps": 2000}
 
@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--data", choices=[name for name in DATA_NAMES if name != "slabs"], default="redundant")
     made.add_argument("--seeds", type=int, default=8, metavar="N", help="starts around the nominal one (default 8)")
     made.add_argument("--animate", choices=("gif", "mp4"), help="also write phase_plane.gif or .mp4")
-    made.add_argument("--engine", default="auto", metavar="NAME", help="auto, cpu or reference (default auto)")
+    add_engine_options(made)
     made.add_argument(
         "--out", default="out/trajectories", metavar="DIR", help="output folder (default out/trajectories)"
     )

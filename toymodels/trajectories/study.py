@@ -10,6 +10,7 @@ import numpy as np
 
 from sambalance_tools.arrays import FloatArray
 from sambalance_tools.progress import Progress
+from sambalance_tools.tables import text_table
 from toymodels import theory
 from toymodels.data import FeatureData
 from toymodels.flows.closed_form_checks import closed_form_checks, turning_point_ratio
@@ -189,12 +190,12 @@ class TrajectoryStudy:
 
     def table(self) -> str:
         """The short table that the command line prints."""
-        lines = [f"{'rule':<22}{'max |u_e - flow|':>18}{'max |u_h - flow|':>18}{'estimate':>12}{'order':>8}"]
+        header = ("rule", "max |u_e - flow|", "max |u_h - flow|", "estimate", "order")
+        rows = []
         for study in self.rules.values():
-            easy, hard = study.deviation
-            lines.append(
-                f"{study.rule.label:<22}{easy:>18.2e}{hard:>18.2e}{study.error_estimate.max():>12.2e}{study.order:>8.2f}"
-            )
+            numbers = (*study.deviation, study.error_estimate.max())
+            rows.append([study.rule.label, *(f"{number:.2e}" for number in numbers), f"{study.order:.2f}"])
+        lines = [text_table(rows, header, right=range(1, 5))]
         for claim, value in self.closed_form_deviation.items():
             lines.append(f"closed form {claim}, extrapolated to eta = 0: within {value:.1e}")
         if self.turning_point_ratio is not None:
@@ -233,7 +234,7 @@ class TrajectoryStudy:
 def _study(sweep: Sweep, marks: np.ndarray, eta: float, engine: str) -> RuleStudy:
     nominal = replace(sweep, values={**sweep.values, "jitter": 0.0}, seeds=1)
     starts = [flow_problem(part, np.arange(part.runs), ()) for part in (nominal, sweep)]
-    problem = starts[0].joined(starts[1])
+    problem = starts[0].join(starts[1])
     used, *layers = simulate_layers(problem, marks, eta, engine)
     _, *halved = simulate_layers(problem, marks * 2, eta / 2, engine)
     flow = trajectories(problem, marks * eta, rtol=1e-10)

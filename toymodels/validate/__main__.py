@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 
 from sambalance_tools.command_line import module_parser, run_command
+from toymodels.command_line import add_engine_options
 
 LIMIT = 3.0
 
@@ -24,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     made = module_parser("toymodels.validate", __doc__)
     made.add_argument("--configurations", type=int, default=480, metavar="N", help="how many (default 480)")
     made.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the hypercube (default 0)")
-    made.add_argument("--engine", default="auto", metavar="NAME", help="auto, cpu or reference (default auto)")
+    add_engine_options(made)
     made.add_argument("--out", default="out/validate", metavar="DIR", help="output folder (default out/validate)")
     return made
 

@@ -11,6 +11,7 @@ import numpy as np
 from sambalance_tools.arrays import FloatArray
 from sambalance_tools.checks import require_whole
 from sambalance_tools.progress import Progress
+from sambalance_tools.tables import text_table
 from toymodels import theory
 from toymodels.data import atom_tables, data_kind
 from toymodels.flows.closed_form_checks import ROUNDING, closed_form_checks
@@ -203,16 +204,21 @@ def _rows(points: dict[str, FloatArray]) -> list[dict[str, float]]:
 
 def table(results: Sequence[Result], limit: float) -> str:
     """One line per check, the worst last."""
-    lines = [
-        "deviation between simulation and theory over the simulation's predicted error; last: after extrapolation",
-        f"{'check':<28}{'data or claim':<16}{'runs':>6}{'median':>9}{'worst':>9}{'eta -> 0':>11}",
+    header = ("check", "data or claim", "runs", "median", "worst", "eta -> 0", "")
+    rows = [
+        [
+            result.name,
+            result.claim,
+            str(len(result.ratio)),
+            f"{np.median(result.ratio):.2f}",
+            f"{result.worst_ratio:.2f}",
+            f"{result.extrapolated.max():.1e}",
+            "<-- above the limit" if result.worst_ratio > limit else "",
+        ]
+        for result in sorted(results, key=lambda r: r.worst_ratio)
     ]
-    for result in sorted(results, key=lambda r: r.worst_ratio):
-        mark = "  <-- above the limit" if result.worst_ratio > limit else ""
-        lines.append(
-            f"{result.name:<28}{result.claim:<16}{len(result.ratio):>6}{np.median(result.ratio):>9.2f}"
-            f"{result.worst_ratio:>9.2f}{result.extrapolated.max():>11.1e}{mark}"
-        )
+    title = "deviation between simulation and theory over the simulation's predicted error; last: after extrapolation"
+    lines = [text_table(rows, header, title, right=range(2, 6))]
     worst = max(results, key=lambda r: r.worst_ratio)
     where = ", ".join(f"{name} {value:.3g}" for name, value in worst.worst_configuration.items())
     total = sum(len(result.ratio) for result in results)

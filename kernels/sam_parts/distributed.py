@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from kernels.sam_parts.micro_batches import Loss
 
 
-class Processes:
+class Distributed:
     """The processes of ``model`` if it is ``DistributedDataParallel``, else this one alone.
 
     Args:
@@ -32,7 +32,7 @@ class Processes:
                 "process_perturbation='local' needs the DistributedDataParallel module: SAM(ddp, ...) or model=ddp"
             )
         self._device = device
-        self.distributed = self._ddp is not None
+        self.several = self._ddp is not None
         self.average_real_gradients = perturbation == "global"
 
     def no_sync(self) -> AbstractContextManager[Any]:
@@ -42,7 +42,7 @@ class Processes:
         context: AbstractContextManager[Any] = self._ddp.no_sync()
         return context
 
-    def agree(self, finite: bool) -> bool:
+    def all_agree(self, finite: bool) -> bool:
         """Whether ``finite`` holds in all processes; all must ask."""
         if self._ddp is None:
             return finite
@@ -51,7 +51,7 @@ class Processes:
         return bool(flag)
 
 
-def combined_loss(losses: list[Loss], mean: bool) -> Loss:
+def combine_losses(losses: list[Loss], mean: bool) -> Loss:
     """Mean or sum over micro-batches; what the closure returned if there is one."""
     if len(losses) == 1:
         return losses[0]
