@@ -100,7 +100,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CheckedClaim:
     """What checking a claim gave. ``failures`` is empty if it is proved; each entry says where it failed."""
 
     claim: str
@@ -124,7 +124,7 @@ class Outcome:
         return "proved" if self.proved else "failed"
 
 
-def check(claim: Claim) -> Outcome:
+def check(claim: Claim) -> CheckedClaim:
     """Prove a claim, run its negative controls, its witness and its simulation."""
     started = time.perf_counter()
     failures: list[str] = []
@@ -153,7 +153,7 @@ def check(claim: Claim) -> Outcome:
             )
     except (ValueError, TypeError, ZeroDivisionError, ArithmeticError) as problem:
         failures.append(f"simulation: {type(problem).__name__}: {problem}")
-    return Outcome(
+    return CheckedClaim(
         claim=claim.id,
         failures=failures,
         method=proof.method if proof else "",

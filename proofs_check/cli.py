@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from proofs_check.claim import Claim, Outcome
+    from proofs_check.claim import CheckedClaim, Claim
 
 DESCRIPTION = """\
 Prove every claim of docs/theory.md from the loss, by the functions of toymodels.theory that the figures use.
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def _reported(claims: Sequence[Claim], jobs: int, verbose: bool) -> Iterator[Outcome]:
+def _reported(claims: Sequence[Claim], jobs: int, verbose: bool) -> Iterator[CheckedClaim]:
     """Check the claims and print a row for each, in order, as soon as it is there."""
     from proofs_check.parallel import check_all
 
@@ -103,7 +103,7 @@ def _reported(claims: Sequence[Claim], jobs: int, verbose: bool) -> Iterator[Out
         yield outcome
 
 
-def _write_reports(options: argparse.Namespace, claims: Sequence[Claim], outcomes: Sequence[Outcome]) -> None:
+def _write_reports(options: argparse.Namespace, claims: Sequence[Claim], outcomes: Sequence[CheckedClaim]) -> None:
     from sambalance_tools.files import write_text
 
     if options.json is not None:

@@ -8,10 +8,10 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 
-from proofs_check.claim import Claim, Outcome, check
+from proofs_check.claim import CheckedClaim, Claim, check
 
 
-def check_all(claims: Sequence[Claim], jobs: int) -> Iterator[Outcome]:
+def check_all(claims: Sequence[Claim], jobs: int) -> Iterator[CheckedClaim]:
     """Outcomes in the order of ``claims``, each as soon as it and those before it are there."""
     if jobs == 1 or len(claims) == 1:
         yield from _with_progress(map(check, claims), len(claims))
@@ -33,13 +33,13 @@ def _leave_interrupts_to_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _check_by_id(name: str) -> Outcome:
+def _check_by_id(name: str) -> CheckedClaim:
     from proofs_check.registry import all_claims
 
     return check(all_claims()[name])
 
 
-def _with_progress(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
+def _with_progress(outcomes: Iterator[CheckedClaim], total: int) -> Iterator[CheckedClaim]:
     """Show how far the work is on a terminal, on stderr, and nothing elsewhere."""
     shown = sys.stderr.isatty()
     for done in range(total):

@@ -7,10 +7,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from proofs_check.claim import Claim, Outcome
+from proofs_check.claim import CheckedClaim, Claim
 
 
-def record(claim: Claim, outcome: Outcome) -> dict[str, Any]:
+def record(claim: Claim, outcome: CheckedClaim) -> dict[str, Any]:
     """The fields of one claim; a number that could not be computed is null."""
     simulation = outcome.simulation
     error = outcome.witness_max_error
@@ -34,7 +34,7 @@ def record(claim: Claim, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def json_report(claims: Sequence[Claim], outcomes: Sequence[Outcome]) -> str:
+def json_report(claims: Sequence[Claim], outcomes: Sequence[CheckedClaim]) -> str:
     """A JSON array with one :func:`record` per claim."""
     rows = [record(claim, outcome) for claim, outcome in zip(claims, outcomes, strict=True)]
     return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"

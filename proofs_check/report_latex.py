@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from proofs_check.claim import Claim, Outcome
+from proofs_check.claim import CheckedClaim, Claim
 
 PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
 \usepackage[T1]{fontenc}
@@ -45,7 +45,7 @@ def text(plain: str) -> str:
     return plain.translate(ESCAPES)
 
 
-def latex_report(claims: Sequence[Claim], outcomes: Sequence[Outcome]) -> str:
+def latex_report(claims: Sequence[Claim], outcomes: Sequence[CheckedClaim]) -> str:
     """A complete LaTeX document: a table of all claims, then a section for each."""
     pairs = list(zip(claims, outcomes, strict=True))
     rows = "\n".join(
@@ -59,7 +59,7 @@ def latex_report(claims: Sequence[Claim], outcomes: Sequence[Outcome]) -> str:
     return PREAMBLE + table + "\n".join(_section(c, o) for c, o in pairs) + "\n\\end{document}\n"
 
 
-def _section(claim: Claim, outcome: Outcome) -> str:
+def _section(claim: Claim, outcome: CheckedClaim) -> str:
     lines = [rf"\section*{{{claim.id} {text(claim.title)}}}\label{{{claim.id}}}", text(claim.statement)]
     lines += [display(line) for line in claim.latex]
     lines += [r"\textbf{Assumptions}", *_list("itemize", [text(a) for a in claim.assumptions])]
