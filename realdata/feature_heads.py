@@ -7,7 +7,6 @@ within either. So all runs see the same images, and a cell differs from the next
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -18,10 +17,10 @@ from realdata.datasets.base import FIT
 from realdata.feature_measures import MEASURES, ProbeImages, measure
 from realdata.feature_table import FeatureTable
 from realdata.feature_toy import signs
-from sambalance_tools.arrays import FloatArray
+from sambalance_tools.arrays import FloatArray, batches_of_rows
 from sambalance_tools.progress import Progress, part_of
 from toymodels.networks import Diagonal
-from toymodels.simulation import put_rows
+from toymodels.run_store import RunStore
 from toymodels.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -99,9 +98,7 @@ def train_heads(
     features, labels = table.features[rows][None], table.label[rows][None]
     columns = {name: sweep.column(name) for name in (*AXES, *FIXED, "seed")}
     whole = {name: int(columns[name][0]) for name in FIXED}
-    total = sweep.runs * whole["steps"]
-    store: dict[str, np.ndarray] = {}
-    seconds, done = 0.0, 0
+    store = RunStore(sweep, sweep.runs * whole["steps"])
     for chosen in _batches(sweep, features.shape):
         work = len(chosen) * whole["steps"]
         column = {name: values[chosen] for name, values in columns.items()}
@@ -130,10 +127,9 @@ def train_heads(
             loss_levels=sweep.loss_levels,
             collapse_threshold=sweep.collapse_threshold,
         )
-        report = part_of(progress, done, work, total)
+        report = part_of(progress, store.done, work, store.run_steps)
         result = train(problem, engine=engine, precision=precision, threads=threads, progress=report)
-        done += work
-        seconds += result.seconds
+        store.trained(result, work)
         found = {
             "loss": result.loss,
             "status": result.status,
@@ -152,8 +148,9 @@ def train_heads(
         for name in MEASURES:
             found[name] = np.stack([at[name] for at in at_levels], axis=1)
         for name, values in found.items():
-            put_rows(store, name, values, chosen, sweep.runs)
-    return _dataset(sweep, store, result.engine, result.precision, seconds, total)
+            store.put(name, values, chosen)
+    levels = {name: ("level",) for name in ("crossing_step", "crossing_loss", *MEASURES)}
+    return store.dataset(levels, _MEANING, {"level": list(sweep.loss_levels)})
 
 
 def _check(sweep: Sweep) -> None:
@@ -181,9 +178,8 @@ def _batches(sweep: Sweep, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     """Runs of one engine call, within the memory bound."""
     _, samples, dimension = shape
     per_layer = dimension if isinstance(sweep.network, Diagonal) else int(sweep.column("width")[0]) * (dimension + 1)
-    size = max(1, MEMORY_BYTES // (8 * (samples + (4 + 2 * len(sweep.loss_levels)) * per_layer)))
-    for start in range(0, sweep.runs, size):
-        yield np.arange(start, min(start + size, sweep.runs))
+    per_run = 8 * (samples + (4 + 2 * len(sweep.loss_levels)) * per_layer)
+    return batches_of_rows(np.arange(sweep.runs), per_run, MEMORY_BYTES)
 
 
 _MEANING = {
@@ -198,28 +194,3 @@ _MEANING = {
     "easy_probing_error": "error of a linear probe for the easy attribute at the crossing",
     "worst_group_accuracy": "accuracy of the worst group at the crossing",
 }
-
-
-def _dataset(
-    sweep: Sweep, store: dict[str, np.ndarray], engine: str, precision: str, seconds: float, run_steps: int
-) -> xr.Dataset:
-    import xarray as xr
-
-    coords = {name: np.asarray(axis) for name, axis in sweep.axes.items()}
-    coords |= {"seed": np.asarray(sweep.seed_list), "level": np.asarray(sweep.loss_levels)}
-    variables = {
-        name: (
-            (*sweep.dims, *(("level",) if values.ndim == 2 else ())),
-            values.reshape(*sweep.shape, *values.shape[1:]),
-            {"long_name": _MEANING[name]},
-        )
-        for name, values in store.items()
-    }
-    attrs = {
-        "config": json.dumps(sweep.config()),
-        "engine": engine,
-        "precision": precision,
-        "simulation_seconds": seconds,
-        "run_steps": float(run_steps),
-    }
-    return xr.Dataset(variables, coords=coords, attrs=attrs)

@@ -33,7 +33,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kernels.problem import Layers
-from sambalance_tools.arrays import FloatArray
+from sambalance_tools.arrays import FloatArray, batches_of_rows
 from sambalance_tools.checks import require_choice
 from toymodels.data import slabs as slab_data
 from toymodels.networks import Diagonal, Network
@@ -161,9 +161,7 @@ def _by_chunks(network: Network, layers: Layers, data: ProbeData, measure) -> Fl
 
 def _chunks(rows: np.ndarray, layers: Layers, data: ProbeData) -> Iterator[np.ndarray]:
     points = 2 * (2 * max(data.slabs, 1) + 1) * (1 if data.sigma is None else PROBE_DRAWS)
-    size = max(1, CHUNK_BYTES // (8 * points * (layers[-1].shape[-1] + layers[0].shape[-1])))
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
+    return batches_of_rows(rows, 8 * points * (layers[-1].shape[-1] + layers[0].shape[-1]), CHUNK_BYTES)
 
 
 def _is_linear(network: Network) -> bool:

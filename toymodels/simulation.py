@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernels.problem import TrainingProblem, TrainingResult
-from sambalance_tools.arrays import FloatArray
+from sambalance_tools.arrays import FloatArray, batches_of_rows
 from sambalance_tools.files import atomic_path
 from sambalance_tools.progress import Progress, part_of
 from toymodels.accuracy import group_accuracy
 from toymodels.data import Atoms, Samples, atom_tables, exact_samples, noisy_samples
 from toymodels.networks import Diagonal
 from toymodels.probe import ATTRIBUTES, ProbeData, attribute_margins, probing_error
+from toymodels.run_store import RunStore
 from toymodels.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -59,21 +59,15 @@ def simulate(
     from kernels.engine import train
 
     columns = _Columns(sweep)
-    store: dict[str, np.ndarray] = {}
-    seconds = 0.0
-    done = 0
-    total = int(columns["steps"].sum())
-    name_of_engine, precision_used = engine, precision or ""
+    store = RunStore(sweep, int(columns["steps"].sum()))
     for rows in _batches(sweep, columns, memory_bytes):
         problem, atom_rows, run_row = build_problem(sweep, columns, rows)
         work = len(rows) * problem.steps
-        report = part_of(progress, done, work, total)
+        report = part_of(progress, store.done, work, store.run_steps)
         result = train(problem, engine=engine, precision=precision, threads=threads, progress=report)
-        done += work
-        seconds += result.seconds
-        name_of_engine, precision_used = result.engine, result.precision
+        store.trained(result, work)
         for name, values in _variables(sweep, result).items():
-            put_rows(store, name, values, rows, sweep.runs)
+            store.put(name, values, rows)
         if sweep.group_accuracy:
             sigma = np.stack([columns["noise_easy"][rows], columns["noise_hard"][rows]], axis=1)
             mu = np.stack([columns["mu_easy"][rows], columns["mu_hard"][rows]], axis=1)
@@ -81,7 +75,7 @@ def simulate(
             for name, layers in (("", result.layers), ("crossing_", result.crossings.layers)):
                 assert layers is not None
                 values = group_accuracy(sweep.network, layers, atom_rows, run_row, mu, sigma, extra)
-                put_rows(store, f"{name}group_accuracy", values, rows, sweep.runs)
+                store.put(f"{name}group_accuracy", values, rows)
         if sweep.probe_noise:
             probed = _probe_data(sweep, columns, rows)
             for name, layers in (("", result.layers), ("crossing_", result.crossings.layers)):
@@ -90,19 +84,9 @@ def simulate(
                     probing_error(sweep.network, layers, probed, sweep.probe_noise, attribute)
                     for attribute in ATTRIBUTES
                 ]
-                margins = attribute_margins(sweep.network, layers, probed)
-                put_rows(store, f"{name}probing_error", np.stack(errors, axis=-1), rows, sweep.runs)
-                put_rows(store, f"{name}attribute_margin", margins, rows, sweep.runs)
-    return _dataset(
-        sweep,
-        store,
-        {
-            "engine": name_of_engine,
-            "precision": precision_used,
-            "simulation_seconds": seconds,
-            "run_steps": float(total),
-        },
-    )
+                store.put(f"{name}probing_error", np.stack(errors, axis=-1), rows)
+                store.put(f"{name}attribute_margin", attribute_margins(sweep.network, layers, probed), rows)
+    return store.dataset(_TRAILING, _MEANING, _coordinates(sweep))
 
 
 def save_dataset(
@@ -147,10 +131,7 @@ def _batches(sweep: Sweep, columns: _Columns, memory_bytes: int) -> Iterator[np.
         kept = len(sweep.record_steps) * (d + 2) + len(sweep.loss_levels) * (d + 2)
         if sweep.group_accuracy or sweep.probe_noise:
             kept += (len(sweep.record_steps) + len(sweep.loss_levels)) * parameters
-        per_run = 8 * (3 * data + 6 * parameters + 2 * kept)
-        size = max(1, memory_bytes // per_run)
-        for start in range(0, len(rows), size):
-            yield rows[start : start + size]
+        yield from batches_of_rows(rows, 8 * (3 * data + 6 * parameters + 2 * kept), memory_bytes)
 
 
 def build_problem(sweep: Sweep, columns: Any, rows: np.ndarray) -> tuple[TrainingProblem, list[Atoms], np.ndarray]:
@@ -248,13 +229,6 @@ def _variables(sweep: Sweep, result: TrainingResult) -> dict[str, np.ndarray]:
     return variables
 
 
-def put_rows(store: dict[str, np.ndarray], name: str, values: np.ndarray, rows: np.ndarray, runs: int) -> None:
-    """Keep ``values`` of some rows in the array ``name`` of all runs, made when its first rows come."""
-    if name not in store:
-        store[name] = np.empty((runs, *values.shape[1:]), dtype=values.dtype)
-    store[name][rows] = values
-
-
 _TRAILING = {
     "coefficient": ("feature",),
     "crossing_step": ("level",),
@@ -289,23 +263,13 @@ _MEANING = {
 }
 
 
-def _dataset(sweep: Sweep, store: dict[str, np.ndarray], attrs: dict[str, Any]) -> xr.Dataset:
-    import xarray as xr
-
-    coords: dict[str, Any] = {name: np.asarray(axis) for name, axis in sweep.axes.items()}
-    coords |= {"seed": list(sweep.seed_list), "feature": list(FEATURES), "level": list(sweep.loss_levels)}
+def _coordinates(sweep: Sweep) -> dict[str, Any]:
+    """Coordinates of the dimensions that variables have after the sweep's own."""
+    coords: dict[str, Any] = {"feature": list(FEATURES), "level": list(sweep.loss_levels)}
     if sweep.record_steps:
         coords["step"] = list(sweep.record_steps)
     if sweep.group_accuracy:
         coords["group"] = list(sweep.data.atoms(slabs=int(sweep.column("slabs")[0])).names)
     if sweep.probe_noise:
         coords["attribute"] = list(ATTRIBUTES)
-    variables = {
-        name: (
-            (*sweep.dims, *_TRAILING.get(name, ())),
-            values.reshape(*sweep.shape, *values.shape[1:]),
-            {"long_name": _MEANING[name]},
-        )
-        for name, values in store.items()
-    }
-    return xr.Dataset(variables, coords=coords, attrs={"config": json.dumps(sweep.config()), **attrs})
+    return coords
