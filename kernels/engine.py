@@ -1,4 +1,4 @@
-"""``train``: one entry to all engines. It chooses one, checks that it can do the problem, and says what it lacks.
+"""``train``: the one entry to all engines. It chooses an engine and checks that the engine supports the problem.
 
 =============  ====================================  ===================
 engine         runs on                               precision
@@ -33,7 +33,7 @@ class _Engine:
     lacks: Callable[[TrainingProblem], str | None]
     run: Callable[[TrainingProblem, str, int | None, Progress | None], TrainingResult]
     pays: Callable[[TrainingProblem], bool] = lambda problem: True
-    """Whether "auto" should consider it for a problem; False is no lack and warns of nothing."""
+    """Whether "auto" should consider the engine for a problem. If not, no warning is given."""
 
 
 def _run_reference(
@@ -77,7 +77,7 @@ def train(
     Args:
         problem: the batch of trainings.
         engine: ``"triton"``, ``"cpu"``, ``"reference"``, or ``"auto"``: the first of these that is available and lacks
-            nothing that the problem and ``precision`` ask for (triton: if the work is worth its start).
+            nothing that the problem and ``precision`` need (triton: only if the problem is large enough).
         precision: ``"float32"`` or ``"float64"``; None is the engine's default (reference: float64, others: float32).
         threads: worker threads of the cpu engine. Default: the first number in ``OMP_NUM_THREADS``, else the CPUs that
             the process may run on. The other engines ignore it.
@@ -88,7 +88,7 @@ def train(
 
     Raises:
         ValueError: an argument is not among what is allowed, or the engine lacks what the problem asks for.
-        RuntimeError: the engine that is asked for by name is not available here.
+        RuntimeError: the engine requested by name is not available here.
 
     Example:
         >>> import numpy as np
@@ -110,7 +110,9 @@ def train(
     shortcoming = _shortcoming(name, problem, precision)
     if shortcoming is not None:
         able = [other for other in _ENGINES if _shortcoming(other, problem, precision) is None]
-        raise ValueError(f"engine={name!r} has no {shortcoming}; engines that have it: {', '.join(able) or 'none'}")
+        raise ValueError(
+            f"engine={name!r} does not support {shortcoming}; engines that do: {', '.join(able) or 'none'}"
+        )
     reason = chosen.unavailable()
     if reason is not None:
         raise RuntimeError(f"engine={name!r} is not available: {reason}")
@@ -136,7 +138,7 @@ def _choose(problem: TrainingProblem, precision: str | None) -> str:
         if reason is None:
             if skipped is not None and not _warned_of_fallback:
                 _warned_of_fallback = True
-                warnings.warn(f"the slow engine {name!r} does the work: {skipped}", RuntimeWarning, stacklevel=3)
+                warnings.warn(f"using the slow engine {name!r}: {skipped}", RuntimeWarning, stacklevel=3)
             return name
         skipped = f"engine {name!r} is not available: {reason}"
     # None is left: `train` says what the best of them lacks.

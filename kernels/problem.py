@@ -138,11 +138,11 @@ class TrainingProblem:
         if self.network == "diagonal" and self.activation != "linear":
             raise ValueError(f"activation={self.activation!r}: a diagonal network is linear; use network='two_layer'")
 
-        features = _finite("features", self.features, ndim=3)
+        features = _as_finite("features", self.features, ndim=3)
         if 0 in features.shape[1:]:
             raise ValueError(f"features has shape {features.shape}: at least one sample and one feature are needed")
         layers = self._checked_layers(features.shape[2])
-        vectors = {name: _finite(name, getattr(self, name)) for name in ("eta", "rho", "weight_decay", "momentum")}
+        vectors = {name: _as_finite(name, getattr(self, name)) for name in ("eta", "rho", "weight_decay", "momentum")}
         for name, vector in vectors.items():
             if vector.ndim > 1:
                 raise ValueError(f"{name} has shape {vector.shape}; allowed: a number or one value per run, [B]")
@@ -152,12 +152,12 @@ class TrainingProblem:
             raise ValueError(f"momentum={vectors['momentum'].max():g}; allowed: 0 <= momentum < 1")
 
         samples, dimension = features.shape[1:]
-        labels = _shaped("labels", self.labels, (samples,))
+        labels = _as_shaped("labels", self.labels, (samples,))
         if not np.isin(labels, (-1.0, 1.0)).all():
             bad = labels[~np.isin(labels, (-1.0, 1.0))].flat[0]
             raise ValueError(f"labels contains {bad:g}; allowed: -1 and +1")
         weights = np.full((1, samples), 1.0 / samples) if self.sample_weights is None else self.sample_weights
-        weights = _shaped("sample_weights", weights, (samples,))
+        weights = _as_shaped("sample_weights", weights, (samples,))
         if (weights < 0).any():
             raise ValueError(f"sample_weights contains {weights.min():g}; allowed: >= 0")
         totals = weights.sum(axis=1)
@@ -165,7 +165,7 @@ class TrainingProblem:
         if abs(worst - 1) > 1e-6:
             raise ValueError(f"sample_weights: a row sums to {worst:.9g}; allowed: every row sums to 1")
         scale = np.ones((1, dimension)) if self.feature_scale is None else self.feature_scale
-        scale = _shaped("feature_scale", scale, (dimension,))
+        scale = _as_shaped("feature_scale", scale, (dimension,))
 
         seeds = _whole_seeds(self.batch_seed)
         if self.batch_size is not None:
@@ -191,7 +191,7 @@ class TrainingProblem:
         record = _whole_numbers("record_steps", self.record_steps)
         if record.size and (record[0] < 0 or record[-1] > self.steps or (np.diff(record) <= 0).any()):
             raise ValueError(f"record_steps={record.tolist()}; allowed: increasing steps in 0..{self.steps}")
-        levels = _finite("loss_levels", self.loss_levels).reshape(-1)
+        levels = _as_finite("loss_levels", self.loss_levels).reshape(-1)
         if (levels <= 0).any():
             raise ValueError(f"loss_levels contains {levels.min():g}; allowed: > 0")
         threshold = self.collapse_threshold
@@ -219,14 +219,14 @@ class TrainingProblem:
         if self.network == "diagonal":
             if len(layers) < 2:
                 raise ValueError(f"initial_layers has {len(layers)} layers; a diagonal network needs at least 2")
-            return tuple(_shaped(f"initial_layers[{i}]", layer, (dimension,)) for i, layer in enumerate(layers))
+            return tuple(_as_shaped(f"initial_layers[{i}]", layer, (dimension,)) for i, layer in enumerate(layers))
         if len(layers) != 2:
             raise ValueError(f"initial_layers has {len(layers)} layers; a two-layer network needs (W, v)")
-        first = _finite("initial_layers[0]", layers[0], ndim=3)
+        first = _as_finite("initial_layers[0]", layers[0], ndim=3)
         if first.shape[1] == 0:
             raise ValueError(f"initial_layers[0] has shape {first.shape}; at least one neuron is needed")
-        first = _shaped("initial_layers[0]", first, (first.shape[1], dimension))
-        return first, _shaped("initial_layers[1]", layers[1], (first.shape[1],))
+        first = _as_shaped("initial_layers[0]", first, (first.shape[1], dimension))
+        return first, _as_shaped("initial_layers[1]", layers[1], (first.shape[1],))
 
     # The fields are declared as what may be passed in; after __post_init__ they are arrays. These views say so.
 
@@ -293,7 +293,7 @@ class Records:
     gradient_norm: FloatArray
     """``[B, R]`` l2 norm of the gradient over all parameters, weight decay excluded."""
     layers: Layers | None = None
-    """Parameters with shape ``[B, R, ...]`` if asked for."""
+    """Parameters, ``[B, R, ...]``; None unless ``record_layers`` is set."""
 
 
 @dataclass(frozen=True)
@@ -363,7 +363,7 @@ def _whole_seeds(value: Any) -> NDArray[np.uint64]:
     return np.array(seeds, dtype=np.uint64)
 
 
-def _finite(name: str, value: Any, ndim: int | None = None) -> FloatArray:
+def _as_finite(name: str, value: Any, ndim: int | None = None) -> FloatArray:
     try:
         array = np.ascontiguousarray(value, dtype=np.float64) if np.ndim(value) else np.asarray(value, np.float64)
     except (TypeError, ValueError):
@@ -376,8 +376,8 @@ def _finite(name: str, value: Any, ndim: int | None = None) -> FloatArray:
     return array
 
 
-def _shaped(name: str, value: Any, trailing: tuple[int, ...]) -> FloatArray:
-    array = _finite(name, value, ndim=len(trailing) + 1)
+def _as_shaped(name: str, value: Any, trailing: tuple[int, ...]) -> FloatArray:
+    array = _as_finite(name, value, ndim=len(trailing) + 1)
     if array.shape[1:] != trailing:
         wanted = ", ".join(map(str, trailing))
         raise ValueError(f"{name} has shape {array.shape}; allowed: [runs or 1, {wanted}]")

@@ -1,7 +1,7 @@
 """The readable engine: float64 NumPy, one step is a few lines, no cleverness.
 
 Every formula here can be read against Foret et al. (2021) and the project's ``docs/theory.md``; the fast engines are
-held to this one. All arrays have a leading B, the runs, and no operation mixes runs.
+compared with this one. All arrays have a leading B, the runs, and no operation mixes runs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NAME = "reference"
 
 
 def lacks(problem: TrainingProblem) -> str | None:
-    """What of ``problem`` this engine cannot do: nothing."""
+    """What this engine lacks for ``problem``: nothing, always None."""
     return None
 
 

@@ -70,8 +70,8 @@ class SAM(torch.optim.Optimizer):
         accumulate: the gradient and loss of several micro-batches are their ``"mean"`` or ``"sum"``.
         same_noise: let the second pass draw the same random numbers (dropout masks) as the first. The isolated effects
             always do: they compare one function at two points.
-        scaler: a ``torch.amp.GradScaler`` that SAM drives: the closure calls ``scaler.scale(loss).backward()``, nobody
-            else calls ``unscale_``, ``step`` or ``update``.
+        scaler: a ``torch.amp.GradScaler`` that SAM drives. The closure calls ``scaler.scale(loss).backward()``; do not
+            call ``unscale_``, ``step`` or ``update``.
         autocast: ``torch.bfloat16`` or ``torch.float16`` for ``forward=`` and ``loss=``.
         backend: ``"auto"``, ``"foreach"`` or ``"triton"``, see :class:`kernels.sam_parts.perturbation.Perturbation`.
 

@@ -1,4 +1,4 @@
-"""A claim: what is stated, how it is proved, how the proof is put to the test; and the outcome of checking it."""
+"""A claim: its statement, its proof, and the tests of that proof; and the result of checking it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DERIVED = "derived here"
 
 @dataclass(frozen=True)
 class Control:
-    """A definite error: ``replaced`` puts a wrong function, by name, in the place of a right one."""
+    """A planted error: ``replaced`` maps names of functions to wrong versions of them."""
 
     error: str
     replaced: Mapping[str, Formula]
@@ -29,7 +29,7 @@ class Control:
 
 @dataclass(frozen=True)
 class Rejection:
-    """What a negative control led to: ``found`` says where the proof failed, empty if it went through."""
+    """The result of a negative control: ``found`` says where the proof failed; it is empty if the proof passed."""
 
     error: str
     found: str
@@ -47,14 +47,15 @@ class Claim:
     Args:
         id: "C1", "C2", ...
         title: a few words.
-        statement: plain text. latex: the same as formulas, one per line.
+        statement: plain text.
+        latex: the statement as formulas, one per line.
         assumptions: everything the proof needs.
         source: paper and section, or "derived here".
         proof: derives the functions from the loss step by step; raises :class:`ProofError` where it cannot.
         controls: errors that the proof must not survive.
         witness: pairs of fifty-digit numbers that must agree, one from the functions, one from the loss.
         simulation: a run of the reference engine against the functions.
-        remark: what is easily got wrong or left out, if anything.
+        remark: common mistakes and exceptions, if any.
     """
 
     id: str
@@ -101,7 +102,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class CheckedClaim:
-    """What checking a claim gave. ``failures`` is empty if it is proved; each entry says where it failed."""
+    """The result of checking a claim. ``failures`` says where it failed; it is empty for a proved claim."""
 
     claim: str
     failures: list[str]

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from proofs_check.claim import CheckedClaim, Claim
 
 DESCRIPTION = """\
-Prove every claim of docs/theory.md from the loss, by the functions of toymodels.theory that the figures use.
-For each claim: the proof, negative controls (planted errors that it must reject), a fifty-digit numerical witness
-and a simulation with the reference engine. Exit status 0: all proved; 1: something failed; 2: wrong usage."""
+Prove every claim of docs/theory.md from the loss, with the functions of toymodels.theory that the figures use.
+Each claim has a proof, negative controls (planted errors that the proof must reject), a numerical witness with
+fifty digits, and a simulation by the reference engine. Exit status: 0 if all claims are proved, 1 if one fails,
+2 for wrong usage."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -26,10 +27,14 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m proofs_check", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--claim", action="append", default=[], metavar="ID", help="check this claim only (repeatable), e.g. C7"
+        "--claim",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="check only this claim, such as C7; may be given several times",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a readable report, one self-contained file")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a report to read, as one self-contained file")
     parser.add_argument("--latex", type=Path, metavar="FILE", help="write claims and derivations as a LaTeX document")
     parser.add_argument(
         "-j",
@@ -40,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         help="processes (default: one per CPU)",
     )
     parser.add_argument(
-        "-v", "--verbose", action="store_true", help="also print how each negative control was rejected"
+        "-v", "--verbose", action="store_true", help="also print why each negative control was rejected"
     )
     return parser
 

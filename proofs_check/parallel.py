@@ -40,7 +40,7 @@ def _check_by_id(name: str) -> CheckedClaim:
 
 
 def _with_progress(outcomes: Iterator[CheckedClaim], total: int) -> Iterator[CheckedClaim]:
-    """Show how far the work is on a terminal, on stderr, and nothing elsewhere."""
+    """Show the progress on stderr if it is a terminal."""
     shown = sys.stderr.isatty()
     for done in range(total):
         if shown:

@@ -17,7 +17,7 @@ from matplotlib.font_manager import FontProperties
 from proofs_check.simulation import Simulation
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's palette, told apart by colour-blind readers too."""
+"""Okabe and Ito's palette, which colour-blind readers can tell apart."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
 MARKS = 25
 """At most this many marks a curve: more would hide the line."""

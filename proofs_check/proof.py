@@ -32,7 +32,7 @@ class ProofError(Exception):
 class ProofCrash(ProofError):
     """A step could not even be carried out, for example because a function no longer takes symbols.
 
-    It fails a proof, but it is no refutation: a negative control that ends like this does not count as rejected.
+    The proof fails, but nothing is refuted: a negative control that ends like this does not count as rejected.
     """
 
 
@@ -136,7 +136,7 @@ class Proof:
         self.steps.append(Step(text, latex, SMT))
 
     def is_true(self, text: str, condition: bool, formula: str = "", latex: str = "", method: str = EXACT) -> None:
-        """A check that was made elsewhere, such as the value of a limit."""
+        """Record a check made outside this class, such as the value of a limit."""
         if not condition:
             raise ProofError(f"{text}{_of(formula)}: does not hold")
         self.steps.append(Step(text, latex, method))

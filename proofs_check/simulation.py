@@ -68,7 +68,8 @@ def diagonal_run(
 
     Args:
         layers: initial layers, each ``[B, K]`` or ``[K]``.
-        signs: s_nk; one atom kind with both features agreeing by default. pi: their weights.
+        signs: s_nk (default: one atom kind in which both features agree with the label).
+        pi: weights of the atoms.
         options: further fields of :class:`~kernels.problem.TrainingProblem`.
     """
     table = np.ones((1, np.size(mu))) if signs is None else np.asarray(signs, float)

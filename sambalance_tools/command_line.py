@@ -39,14 +39,14 @@ def number_list(text: str, option: str) -> list[float]:
 
 
 def run_command(main: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> None:
-    """Run a command line: a ValueError is one line and exit status 2, Ctrl-C exit status 130, no traceback."""
+    """Run a command line. A ValueError becomes one line and exit status 2, Ctrl-C exit status 130; no traceback."""
     try:
         main(arguments)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except MemoryError:
-        print("error: not enough memory for this many runs; allowed: fewer cells or seeds", file=sys.stderr)
+        print("error: not enough memory for this many runs; use fewer cells or seeds", file=sys.stderr)
         raise SystemExit(2) from None
     except BrokenPipeError:
         # The reader of the output (head, less) has gone; the files are written. Keep Python from flushing at exit.

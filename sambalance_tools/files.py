@@ -41,7 +41,7 @@ def writable_directory(path: str | os.PathLike[str]) -> Path:
 
 
 def check_writable(path: Path) -> None:
-    """Find out before the work whether the file ``path`` can be written.
+    """Check, before any work is done, that the file ``path`` can be written.
 
     Raises:
         OSError: names the path and the reason.

@@ -1,4 +1,4 @@
-"""Reports of progress, and a bar that appears only when there is something to wait for and somebody to see it."""
+"""Progress reports, and a progress bar that appears only on a terminal and only for work that takes a while."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from types import TracebackType
 from typing import Any
 
 Progress = Callable[[int, int], None]
-"""Called now and then with (work done, work in all)."""
+"""Called from time to time with (work done, work in all)."""
 
 PATIENCE_SECONDS = 2.0
-"""Shorter work shows no bar."""
+"""Work shorter than this shows no bar."""
 
 
 def part_of(progress: Progress | None, before: int, share: int, total: int) -> Progress | None:
     """The report of one part of a job, in the units of the whole job.
 
     Args:
-        progress: the whole job's report. None: nobody listens.
-        before: the work that was done before this part.
+        progress: the report of the whole job; None if there is none.
+        before: the work done before this part.
         share: the work of this part, in the units of ``total``; the part may count its own work in other units.
         total: the work of the whole job.
     """

@@ -1,4 +1,4 @@
-"""The Hugging Face package ``kernels`` uses the import name of ours; say so instead of failing somewhere inside."""
+"""The Hugging Face package ``kernels`` has the same import name as ours: a clear error instead of a puzzling one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def check_kernels() -> None:
     if PathFinder.find_spec("kernels.problem", folders) is None:
         where = folders[0] if folders else "nowhere"
         raise ImportError(
-            f"the import name 'kernels' does not lead to this project's package (found: {where}); the Hugging Face "
-            "package 'kernels' has the same name: use an environment without it (pip uninstall kernels, then "
-            "reinstall sambalance)"
+            f"'import kernels' does not find this project's package but another one ({where}). The Hugging Face "
+            "package 'kernels' has the same name. Use an environment without it: pip uninstall kernels, then "
+            "install sambalance again"
         )

@@ -34,7 +34,8 @@ def group_accuracy(
         network: the network that was trained.
         layers: parameters ``[B, ..., *layer]``; any axes after B (such as loss levels) are kept.
         atom_rows, run_row: tables of groups and the table of each run.
-        mu, sigma: ``[B, 2]`` strengths and noise of the two features. extra_sigma: ``[B]`` noise of further features.
+        mu, sigma: ``[B, 2]`` strengths and noise of the two features.
+        extra_sigma: ``[B]`` noise of further features.
 
     Returns:
         ``[B, ..., N]``; NaN where the parameters are NaN.

@@ -79,8 +79,8 @@ def add_engine_options(parser: argparse.ArgumentParser, *, precision: bool = Fal
         "--engine",
         default="auto",
         metavar="NAME",
-        help=f"what trains: {', '.join(ENGINES)} or auto, the first of these that is available and can do it "
-        "(default auto)",
+        help=f"engine that trains: {', '.join(ENGINES)}, or auto: the first of these that is available and supports "
+        "the problem (default auto)",
     )
     if precision:
         parser.add_argument("--precision", choices=("float32", "float64"), help="default: the engine's own")

@@ -175,7 +175,9 @@ def atom_tables(data: FeatureData, column: Callable[[str], FloatArray], runs: in
     """The distinct tables of a batch of runs, and ``[B]`` which of them each run uses.
 
     Args:
-        data: the kind of data. column: gives the ``[B]`` values of a parameter by name. runs: B.
+        data: the kind of data.
+        column: returns the ``[B]`` values of a parameter by name.
+        runs: B.
     """
     names = data.parameters
     if not names:
@@ -228,9 +230,13 @@ def noisy_samples(
     data.
 
     Args:
-        atom_rows: distinct tables; ``run_row`` ``[B]`` says which one a run uses.
-        seed_row: ``[B]`` index into ``seeds`` (noise seeds).
-        mu: ``[B, 2]``. sigma: ``[B, d]`` noise sizes; columns past the second are pure-noise features.
+        atom_rows: distinct tables.
+        run_row: ``[B]`` the table of each run.
+        seed_row: ``[B]`` the position of each run's seed in ``seeds``.
+        seeds: distinct seeds of the noise.
+        samples: S.
+        mu: ``[B, 2]`` strengths.
+        sigma: ``[B, d]`` noise sizes; columns after the second are pure-noise features.
     """
     dimension = sigma.shape[1]
     noise = np.stack([np.random.default_rng([seed, 1]).standard_normal((samples, dimension)) for seed in seeds])

@@ -36,7 +36,7 @@ class Phase(IntEnum):
     UNFINISHED = 4
     """Neither collapsed nor at the level within the given steps."""
     DIVERGED = 5
-    """The run left the finite numbers and was frozen."""
+    """A parameter or the loss became NaN or infinite; the run was stopped."""
 
     @property
     def label(self) -> str:
@@ -120,7 +120,8 @@ def lorenz(values: FloatArray, weights: FloatArray | None = None) -> tuple[Float
     """Lorenz curve: (share of examples, share of the total that the smallest of them hold), both from 0 to 1.
 
     Args:
-        values: ``[n]`` non-negative example weights lambda. weights: ``[n]`` sample weights pi, default equal.
+        values: ``[n]`` non-negative example weights lambda.
+        weights: ``[n]`` sample weights pi (default: all equal).
 
     Raises:
         ValueError: for a negative value, or when all are zero.

@@ -162,7 +162,7 @@ def axis_label(name: str) -> str:
 
 
 def caption(sweep: Sweep, level: float) -> str:
-    """The configuration that is not on an axis, in symbols, and what the theory's lines stand for."""
+    """All parameters that are not on an axis, in symbols, and which model the theory's lines describe."""
     shown = ("mu_easy", "mu_hard", "p", "q", "spread", "flip", "init", "eta", "steps", "rho", "width")
     noise = ("noise_easy", "noise_hard", "noise_features", "batch")
     parts = [f"loss level {level:g}", f"{len(sweep.seed_list)} seeds"]

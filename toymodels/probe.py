@@ -41,7 +41,7 @@ from toymodels.networks import Diagonal, Network
 ATTRIBUTES = ("easy", "hard")
 
 PROBE_DRAWS = 128
-"""Draws of the feature noise per probe atom where there is no closed form; as many again test the probe."""
+"""Noise draws per probe atom where no closed form exists: one set to fit the probe, one of the same size to test it."""
 
 CHUNK_BYTES = 1 << 27
 """Bound on the hidden features that are held at once."""
@@ -124,7 +124,7 @@ def probing_error(
 
 
 def attribute_margins(network: Network, layers: Layers, data: ProbeData) -> FloatArray:
-    """``[B, ..., 2]`` E[a_k f(x)] on the probe data: how much of the output speaks for each attribute.
+    """``[B, ..., 2]`` E[a_k f(x)] on the probe data: how much of the output is due to each attribute.
 
     For linear networks it is mu_k u_k, so its hard part over its sum is the hard share; it means the same for networks
     without end-to-end coefficients (ReLU, slabs). Arguments as in :func:`probing_error`.

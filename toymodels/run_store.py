@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class RunStore:
-    """What is kept of a sweep's runs, and which engine trained them.
+    """Results of a sweep's runs, and the engine that trained them.
 
     Args:
-        sweep: whose runs they are.
+        sweep: the sweep that was trained.
         run_steps: updates of all runs together.
     """
 
@@ -27,19 +27,19 @@ class RunStore:
         self.sweep = sweep
         self.run_steps = run_steps
         self.done = 0
-        """Updates of the runs that are trained."""
+        """Updates of the runs trained so far, all together."""
         self._seconds = 0.0
         self._engine = self._precision = ""
         self._arrays: dict[str, np.ndarray] = {}
 
     def trained(self, result: TrainingResult, run_steps: int) -> None:
-        """Count one engine call, whose runs did ``run_steps`` updates together."""
+        """Record one engine call; its runs did ``run_steps`` updates all together."""
         self.done += run_steps
         self._seconds += result.seconds
         self._engine, self._precision = result.engine, result.precision
 
     def put(self, name: str, values: np.ndarray, rows: np.ndarray) -> None:
-        """Keep ``values`` of some rows in the array ``name`` of all runs, made when its first rows come."""
+        """Keep ``values`` of some rows in the array ``name`` of all runs."""
         if name not in self._arrays:
             self._arrays[name] = np.empty((self.sweep.runs, *values.shape[1:]), dtype=values.dtype)
         self._arrays[name][rows] = values
@@ -50,9 +50,9 @@ class RunStore:
         """Everything, labelled.
 
         Args:
-            trailing: names of the dimensions that a variable has after the sweep's; none where it is not named.
-            meaning: of every variable, in words.
-            coords: of the trailing dimensions.
+            trailing: for each variable, the names of its dimensions after those of the sweep (default: none).
+            meaning: for each variable, a description.
+            coords: coordinates of the trailing dimensions.
 
         Returns:
             A dataset with the sweep's axes and ``seed`` as dimensions. ``attrs["config"]`` is the JSON of

@@ -53,7 +53,7 @@ def unavailable() -> str | None:
             module = importlib.import_module("_sambalance_cpu")
         except ImportError as error:
             _unavailable = (
-                "the native module _sambalance_cpu is missing: it is built at installation, which needs a C++17 "
+                "the native module _sambalance_cpu is missing. It is built during installation, which needs a C++17 "
                 f"compiler and Python's headers; install them and run pip install again ({error})"
             )
         else:
@@ -80,7 +80,7 @@ def instruction_set() -> str:
     """The instruction set in use: ``SAMBALANCE_ISA``, else the machine's best.
 
     Raises:
-        ValueError: the machine does not have the one that is asked for.
+        ValueError: the machine does not support the instruction set in ``SAMBALANCE_ISA``.
     """
     available: list[str] = native().instruction_sets()
     asked = os.environ.get("SAMBALANCE_ISA", "").strip()
@@ -102,7 +102,7 @@ def thread_count(threads: int | None = None) -> int:
 
 
 def lacks(problem: TrainingProblem) -> str | None:
-    """What of ``problem`` this engine cannot do, or None."""
+    """What this engine lacks for ``problem``, or None."""
     if problem.depth > MAX_DEPTH:
         return f"diagonal networks of more than {MAX_DEPTH} layers (this one has {problem.depth})"
     return None

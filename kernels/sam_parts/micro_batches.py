@@ -1,8 +1,7 @@
-"""What one micro-batch can do for a step: its loss and gradient, and, apart from each other, its example weights and
-Jacobian.
+"""One micro-batch of a step: its loss and gradient, and separately its example weights and its Jacobian.
 
-A closure gives only the first. The isolated effects of SAM need the network's output between the two factors of the
-gradient, ``sum_n J_n^T lambda_n`` with ``lambda_n = d loss / d output_n``, hence the form ``forward=, loss=``.
+A closure gives only loss and gradient. SAM's two effects are the two factors of the gradient ``sum_n J_n^T lambda_n``,
+with ``lambda_n = d loss / d output_n``. To separate them, SAM needs the network's output: hence ``forward=, loss=``.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ class ClosureBatch(MicroBatch):
             loss = self._closure()
         if loss is None:
             raise ValueError(f"the closure returned None; allowed: its loss, as in\n{CLOSURE_EXAMPLE}")
-        return checked_loss(loss, "the closure")
+        return require_scalar(loss, "the closure")
 
 
 class ForwardBatch(MicroBatch):
@@ -128,7 +127,7 @@ class ForwardBatch(MicroBatch):
     def _scalar(loss: Tensor) -> Tensor:
         if not isinstance(loss, Tensor):
             raise ValueError(f"loss(outputs) is a {type(loss).__name__}; allowed: a tensor with one element")
-        checked_loss(loss, "loss(outputs)")
+        require_scalar(loss, "loss(outputs)")
         return loss
 
     @staticmethod
@@ -141,7 +140,7 @@ class ForwardBatch(MicroBatch):
         return outputs
 
 
-def checked_loss(loss: Loss, source: str) -> Loss:
+def require_scalar(loss: Loss, source: str) -> Loss:
     """The loss without its graph; raises a ValueError unless it is one number."""
     if not isinstance(loss, Tensor):
         return loss
@@ -160,7 +159,7 @@ def micro_batches(
     scaling: LossScaling,
     autocast: Callable[[], AbstractContextManager[Any]] | None,
 ) -> list[MicroBatch]:
-    """What ``step`` was called with, as micro-batches. ``autocast`` is None where none was asked for.
+    """The arguments of ``step`` as micro-batches. ``autocast`` is None if the user did not set it.
 
     Raises:
         ValueError: with an example of a correct call.

@@ -34,7 +34,7 @@ def test_a_foreign_kernels_package_is_named_in_the_error(kind: str, tmp_path: Pa
     done = import_toymodels(tmp_path)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("ImportError: the import name 'kernels' does not lead to this project's package")
+    assert last.startswith("ImportError: 'import kernels' does not find this project's package")
     assert str(package) in last
     assert "Hugging Face" in last
 

@@ -1,13 +1,13 @@
-"""Where do the diagonal network's predictions hold beyond it, and where do they break?
+"""Test the diagonal network's predictions on other networks, on noise and on mini-batches.
 
     python -m toymodels.beyond
     python -m toymodels.beyond --study width --study depth
     python -m toymodels.beyond --study batches --seeds 32 --out out/batches
 
-Each study trains networks by GD and SAM over a grid of radii and compares, at matched training loss, the hard share
-and the probing error of the hidden features, and the radius at which SAM collapses, with the flow of the diagonal
-network of the same norm and, where there is one, with the network's own law. Writes beyond_NAME.png, .pdf and .nc per
-study and summary.json into the output folder.
+Each study trains networks by GD and SAM over a grid of radii. It measures the hard share and the probing error of the
+hidden features at the same training loss, and the radius at which SAM collapses. It compares them with the flow of the
+diagonal network of the same norm and with the network's own law, if it has one. The command writes beyond_NAME.png,
+.pdf and .nc for each study, and summary.json, into the output folder.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = module_parser("toymodels.beyond", __doc__)
     made.add_argument(
-        "--study", action="append", metavar="NAME", help=f"one of {', '.join(STUDIES)}; repeatable (default all)"
+        "--study",
+        action="append",
+        metavar="NAME",
+        help=f"one of {', '.join(STUDIES)}; may be repeated (default all)",
     )
     made.add_argument("--seeds", type=int, default=8, metavar="N", help="trainings per setting, at least 2 (default 8)")
     add_engine_options(made, threads=True)
@@ -74,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(table(f"{name}: {known[name].title}", cases), end="\n\n")
     summary["wall_seconds"] = round(time.perf_counter() - started, 2)
     write_json(directory / "summary.json", summary)
-    print("measured mean [95 % interval] (diagonal network's prediction; the case's own law) verdict on the former")
+    print("each cell: measured mean [95 % interval] (diagonal network's prediction; own law) verdict on the prediction")
     for path in [*paths, directory / "summary.json"]:
         print(f"  {path}")
 

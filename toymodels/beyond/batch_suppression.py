@@ -28,7 +28,8 @@ def suppression_gap(batch: int, mu: FloatArray, sigma: float, coefficients: Floa
 
     Args:
         batch: examples per batch.
-        mu: ``[2]`` strengths of the easy and the hard feature. sigma: noise of both.
+        mu: ``[2]`` strengths of the easy and the hard feature.
+        sigma: standard deviation of the noise on both.
         coefficients: ``[2]`` u_k = a_k^2 > 0.
 
     Returns:

@@ -36,7 +36,7 @@ class SeedMean:
 
     @classmethod
     def of(cls, values: FloatArray) -> SeedMean:
-        """From one value per seed; NaN values are left out."""
+        """Mean and interval of one value per seed; NaN values are ignored."""
         known = np.asarray(values)[np.isfinite(values)]
         if len(known) == 0:
             return UNKNOWN
@@ -45,10 +45,11 @@ class SeedMean:
         return cls(mean, mean - half, mean + half, len(known))
 
     def verdict(self, predicted: float, tolerance: float) -> str:
-        """``holds``, ``rough`` (right sign, within a factor of 2), ``breaks``, or why that cannot be said:
-        ``undecided`` (it fits, but the interval is wider than half of it), ``no prediction`` or ``no data``.
+        """Verdict on a prediction: ``holds``, ``rough`` (right sign, within a factor of 2) or ``breaks``.
 
-        A predicted infinity says that there is no such value (a radius at which nothing collapses).
+        Without a decision: ``undecided`` (the prediction fits, but the interval is wider than half of it),
+        ``no prediction`` or ``no data``. A predicted infinity means that the value does not exist, such as a radius of
+        collapse for runs that never collapse.
         """
         if np.isnan(predicted):
             return "no prediction"
@@ -97,7 +98,7 @@ class Quantity:
         return self.measured.verdict(predicted, self.tolerance)
 
     def summary(self) -> dict[str, Any]:
-        """JSON-ready; NaN becomes None."""
+        """All values for JSON; NaN becomes None."""
         error = self.law_error
         law = {"law": self.law, "law_error_low": error.low, "law_error_high": error.high}
         values: dict[str, Any] = {**asdict(self.measured), "diagonal": self.diagonal, **law}

@@ -1,4 +1,4 @@
-"""Seven extensions of the diagonal network, each a list of cases that are trained and held against its predictions.
+"""Seven extensions of the diagonal network, each a list of cases that are trained and compared with its predictions.
 
 A case is one network on one kind of data, trained at a common grid of *relative radii* r = rho / ||theta(0)||, where
 ||theta(0)|| = sqrt(2 L) init is the parameter norm of the diagonal network with two features and the same ``init``. The

@@ -1,12 +1,12 @@
-"""SAM as a spectral filter of feature strengths (claim C22): log-gain against strength, simulated and in closed form.
+"""Draw SAM as a filter of feature strengths (claim C22): log-gain over strength, by simulation and in closed form.
 
     python -m toymodels.filter
     python -m toymodels.filter --features 128 --rho 0,0.1,0.2 --init 0.02
     python -m toymodels.filter --level 0.5 --level 0.1
 
-One diagonal network with K redundant features is trained by GD and by SAM. GD's log-gain ln a_k(t)/a_k(0) is a straight
-line in the feature's strength mu_k; SAM's is a downward parabola whose top, mu*, moves up as training goes on. Writes
-filter.png, .pdf, .nc and summary.json.
+The command trains one diagonal network with K redundant features by GD and by SAM. Under GD the log-gain
+ln a_k(t)/a_k(0) is a straight line in the feature's strength mu_k. Under SAM it is a downward parabola, and its top mu*
+moves up during training. The command writes filter.png, .pdf, .nc and summary.json.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--eta", type=float, default=1e-3, metavar="X", help="learning rate (default 0.001)")
     made.add_argument(
         "--level", type=float, action="append", metavar="L",
-        help="training-loss level at which gains are shown; repeatable "
+        help="training-loss level at which gains are shown; may be repeated "
         f"(default {', '.join(map(str, DEFAULT_LEVELS))})",
     )  # fmt: skip
     add_engine_options(made)

@@ -1,4 +1,4 @@
-"""The filter law C22 held against simulation: K features, several radii, several training-loss levels."""
+"""The filter law C22 compared with simulation: K features, several radii, several training-loss levels."""
 
 from __future__ import annotations
 
@@ -150,8 +150,11 @@ def run_filter(
     The moments are the flow's times at ``levels``; simulation and prediction are compared at the same time.
 
     Args:
-        features: K >= 2. strengths: lowest and highest mu_k, evenly spaced.
-        rho: radii, 0 for GD. init: a_k(0) of every feature. eta: learning rate of the simulation.
+        features: K >= 2.
+        strengths: lowest and highest mu_k; the others are evenly spaced.
+        rho: radii; 0 is GD.
+        init: a_k(0) of every feature.
+        eta: learning rate of the simulation.
         levels: training-loss levels below the loss at the start.
         engine: as in :func:`kernels.train` (run in float64).
 

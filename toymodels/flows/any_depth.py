@@ -49,7 +49,7 @@ class DepthSystem:
         return np.stack([self.margin - (self.mu * a**self.depth).sum(0), a.max(0) - 1e-3])
 
     def finished(self, y: FloatArray, happened: np.ndarray) -> np.ndarray:
-        """Either event."""
+        """Whether the margin was reached or all weights have vanished."""
         return np.asarray(happened.any(axis=0))
 
 
@@ -59,7 +59,12 @@ def depth_shares(
     """(hard share at the margin, collapsed), each ``[B]``; the share is NaN where the margin was not reached in time.
 
     Args:
-        mu, start: ``[2, B]`` strengths and balanced weights a_k(0). rho, time: ``[B]``, time = eta * steps.
+        mu: ``[2, B]`` strengths.
+        start: ``[2, B]`` balanced weights a_k(0).
+        rho: ``[B]`` radius.
+        depth: number of layers L.
+        time: ``[B]`` end, eta * steps.
+        margin: margin at which the share is read.
     """
     system = DepthSystem(mu, rho, depth, margin)
     found = integrate(system, np.log(start), time, rtol=1e-6, atol=1e-9, max_steps=MAX_STEPS)

@@ -1,4 +1,4 @@
-"""Closed forms held against simulations that are extrapolated to eta = 0: claims C4, C5, C7, C9, C16 and C22."""
+"""Closed forms compared with simulations extrapolated to eta = 0: claims C4, C5, C7, C9, C16 and C22."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ def closed_form_checks(problem: FlowProblem, time: float, engine: str) -> dict[s
     """Deviation of extrapolated simulations from each closed form that applies to a SAM problem on one atom kind.
 
     Args:
-        problem: B starts under SAM. time: end of the comparison. engine: as in :func:`kernels.train`.
+        problem: B starts under SAM.
+        time: end of the comparison.
+        engine: as in :func:`kernels.train`.
 
     Returns:
         Claim -> check: C4 in u_h along GD's curve, C5 and C9 in the weight of the easy feature alone, C16 in both
@@ -75,7 +77,7 @@ def closed_form_checks(problem: FlowProblem, time: float, engine: str) -> dict[s
 
 
 CLEARANCE = 0.02
-"""Starts closer than this to a collapse threshold are left out: they take arbitrarily long to leave it."""
+"""Starts closer than this to a collapse threshold are skipped: they take arbitrarily long to leave it."""
 
 
 def turning_point_ratio(problem: FlowProblem, eta: float, steps: int, engine: str) -> float | None:

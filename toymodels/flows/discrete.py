@@ -1,4 +1,4 @@
-"""The discrete training that a flow is the limit of."""
+"""Discrete training, of which a flow is the limit as the learning rate goes to 0."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from toymodels.flows.problem import FlowProblem
 def simulate_layers(
     problem: FlowProblem, marks: np.ndarray, eta: float, engine: str
 ) -> tuple[str, FloatArray, FloatArray]:
-    """The discrete training that the flow is the limit of, in float64, at steps ``marks``.
+    """Train the runs of a flow problem in float64 and return their layers at the steps ``marks``.
 
     Returns:
         Name of the engine, v and w, each ``[T, K, B]``.

@@ -1,4 +1,4 @@
-"""What a flow is asked and what it answers: the diagonal network of depth 2 under any rule."""
+"""Problem and result of a flow: the diagonal network of depth 2 under any rule."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ class FlowProblem:
     """B flows of the depth-2 diagonal network with K features on N atoms.
 
     Args:
-        mu: ``[K, B]`` strengths. signs: ``[N, K]`` s_nk, or ``[N, K, B]``. weights: ``[N, B]`` pi_n.
+        mu: ``[K, B]`` strengths.
+        signs: ``[N, K]`` s_nk, or ``[N, K, B]``.
+        weights: ``[N, B]`` pi_n.
         v, w: ``[K, B]`` last and first layer at time 0.
-        rho: ``[B]``. rule: the update rule.
+        rho: ``[B]`` radius.
+        rule: the update rule.
         time: ``[B]`` end, in units of 1/(loss), equal to eta * steps.
         levels: training-loss levels to locate, decreasing.
         collapse_threshold: coefficients below it, while shrinking, count as collapsed.
@@ -65,7 +68,7 @@ _PER_RUN = ("mu", "signs", "weights", "v", "w", "rho", "time")
 
 @dataclass(frozen=True)
 class FlowResult:
-    """Where the flows went."""
+    """Where the flows ended, and their state at each loss level."""
 
     coefficients: FloatArray
     """``[K, B]`` u_k at the end: the end time, the collapse, or the last loss level, whichever came first."""

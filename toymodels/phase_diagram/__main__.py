@@ -1,4 +1,4 @@
-"""Phase diagram of what SAM does to an easy and a hard feature, by simulation and by theory.
+"""Draw a phase diagram: what SAM does to an easy and a hard feature, by simulation and by theory.
 
     python -m toymodels.phase_diagram
     python -m toymodels.phase_diagram --data spurious --p 0.9
@@ -7,8 +7,8 @@
     python -m toymodels.phase_diagram --metric advantage --x rho=0.01:1:96:log --y init=0.05:1:96:log
     python -m toymodels.phase_diagram --from out/phase_diagram/phase_diagram.nc --metric hard_share
 
-Every cell of the map is a training (times seeds); the lines are the theory. Writes phase_diagram.png, .pdf, .nc and
-summary.json into the output folder.
+Each cell of the map shows one training per seed. The lines are predictions of the theory. The command writes
+phase_diagram.png, .pdf, .nc and summary.json into the output folder.
 """
 
 from __future__ import annotations
@@ -49,27 +49,36 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--metric", choices=METRICS, default="phase", help="what the map shows (default phase)")
     made.add_argument(
         "--compare", choices=("effects",),
-        help="effects: panels of the advantage over GD for SAM, its two isolated effects and LSAM",
+        help="effects: four maps of the advantage over GD, for SAM, each of its two effects alone, and last-layer SAM",
     )  # fmt: skip
     made.add_argument(
         "--level", type=float, default=None, metavar="L",
         help=f"training-loss level at which runs are compared (default {DEFAULT_LEVEL})",
     )  # fmt: skip
-    made.add_argument("--network", choices=("diagonal", "linear", "relu"), default="diagonal")
-    made.add_argument("--bias", action="store_true", help="give a two-layer network first-layer biases")
-    made.add_argument("--data", choices=DATA_NAMES, default="redundant")
-    made.add_argument("--rule", choices=("gd", "sam", "lsam", "fsam", "usam", "linf_sam"), default="sam")
+    made.add_argument(
+        "--network", choices=("diagonal", "linear", "relu"), default="diagonal",
+        help="diagonal, or two-layer linear or ReLU (default diagonal)",
+    )  # fmt: skip
+    made.add_argument("--bias", action="store_true", help="add biases to the first layer of a two-layer network")
+    made.add_argument("--data", choices=DATA_NAMES, default="redundant", help="kind of data (default redundant)")
+    made.add_argument(
+        "--rule", choices=("gd", "sam", "lsam", "fsam", "usam", "linf_sam"), default="sam",
+        help="gradient descent, SAM, last-layer SAM, first-layer SAM, SAM without normalisation, or SAM in the "
+        "infinity norm (default sam)",
+    )  # fmt: skip
     made.add_argument(
         "--effect", choices=("full", "weights", "jacobian"), default="full",
-        help="keep only one effect of the phantom point: example weights or Jacobian (default full)",
+        help="which effect of the phantom point to keep: both (full), example weights or Jacobian (default full)",
     )  # fmt: skip
-    made.add_argument("--loss", choices=("logistic", "exponential", "squared"), default="logistic")
+    made.add_argument(
+        "--loss", choices=("logistic", "exponential", "squared"), default="logistic", help="default logistic"
+    )
     made.add_argument("--seeds", type=int, default=4, metavar="N", help="trainings per cell (default 4)")
     add_engine_options(made, precision=True, threads=True)
     made.add_argument(
         "--out", default="out/phase_diagram", metavar="DIR", help="output folder (default out/phase_diagram)"
     )
-    made.add_argument("--from", dest="source", metavar="FILE.nc", help="redraw a stored diagram without simulating")
+    made.add_argument("--from", dest="source", metavar="FILE.nc", help="redraw a stored diagram without training again")
     add_parameter_options(made)
     return made
 
@@ -129,7 +138,9 @@ def _compare_effects(options: argparse.Namespace, directory: Path, started: floa
         or options.metric not in ("phase", "advantage")
         or (options.rule, options.effect) != ("sam", "full")
     ):
-        raise ValueError("--compare effects chooses rules and metric itself; allowed: without --from, --rule, --effect")
+        raise ValueError(
+            "--compare effects sets the rules and the metric itself; allowed: only without --from, --rule and --effect"
+        )
     with ProgressBar("simulating") as bar:
         found = EffectsMap.simulate(
             sweep_from_options(options), engine=options.engine, precision=options.precision,

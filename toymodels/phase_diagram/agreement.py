@@ -1,4 +1,4 @@
-"""How well simulation and theory agree over a two-axis sweep: phases run by run, boundaries in cells."""
+"""How well simulation and theory agree over a two-axis sweep: phases for each run, boundaries in cells."""
 
 from __future__ import annotations
 
@@ -43,10 +43,11 @@ def boundary_error_cells(simulated: FloatArray, boundary: Boundary) -> float | N
     """Largest distance, in cells, between the zero lines of a simulated field and of an analytic one, seed by seed.
 
     Both directions count: a simulated line far from the analytic one, and an analytic one that the simulation misses.
-    Points next to cells where the other field has no meaning are left out.
+    Points next to cells where the other field is NaN do not count.
 
     Args:
-        simulated: ``[ny, nx, seeds]``. boundary: its ``field`` has the same shape.
+        simulated: ``[ny, nx, seeds]``.
+        boundary: its ``field`` has the same shape.
 
     Returns:
         The distance; None where neither has a line.

@@ -1,4 +1,4 @@
-"""A phase diagram held against the theory at one loss level: phases run by run, boundaries in cells."""
+"""A phase diagram compared with the theory at one loss level: phases for each run, boundaries in cells."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ AGREEMENT_SAMPLE = 4096
 
 @dataclass(frozen=True)
 class Report:
-    """A diagram held against the theory at one loss level."""
+    """A diagram compared with the theory at one loss level."""
 
     diagram: Diagram
     metric: str

@@ -63,8 +63,12 @@ def last_layer_phantom_margins(
     m~_n = m_n - rho y_n ghat . phi_n with ghat = sum_j pi_j lambda_j y_j phi_j / ||.||; no gradient, no change.
 
     Args:
-        margins: ``[S]`` y_n f(x_n). features: ``[S, D]`` phi_n. labels: ``[S]`` in -1/+1.
-        sample_weights: ``[S]`` pi_n. example_weights: ``[S]`` lambda_n. rho: radius.
+        margins: ``[S]`` y_n f(x_n).
+        features: ``[S, D]`` phi_n.
+        labels: ``[S]`` in -1/+1.
+        sample_weights: ``[S]`` pi_n.
+        example_weights: ``[S]`` lambda_n.
+        rho: radius.
 
     Returns:
         ``[S]`` phantom margins.

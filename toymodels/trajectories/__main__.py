@@ -1,12 +1,13 @@
-"""Feature trajectories, simulated (dots) and analytic (lines), for GD, SAM, LSAM and SAM's two effects in isolation.
+"""Draw single trainings over time: dots are the simulation, lines the theory.
 
     python -m toymodels.trajectories
     python -m toymodels.trajectories --data spurious --p 0.9 --rho 0.3
     python -m toymodels.trajectories --rho 0.7 --animate gif
 
-Writes trajectories.png and .pdf (coefficients, hard share, N against N*, suppression, example weights over time; hard
-share over training loss), phase_plane.png and .pdf (with vector field, fixed points, collapse boundary and N = N*),
-trajectories.nc and summary.json.
+The rules are gradient descent, SAM, last-layer SAM, and each of SAM's two effects alone. The command writes
+trajectories.png and .pdf (coefficients, hard share, N and N*, suppression and example weights over time; hard share
+over training loss), phase_plane.png and .pdf (vector field, fixed points, collapse boundary, N = N*), trajectories.nc
+and summary.json.
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ DEFAULTS = {"rho": 0.5, "eta": 0.01, "steps": 2000}
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = module_parser("toymodels.trajectories", __doc__)
-    made.add_argument("--data", choices=[name for name in DATA_NAMES if name != "slabs"], default="redundant")
-    made.add_argument("--seeds", type=int, default=8, metavar="N", help="starts around the nominal one (default 8)")
+    known = [name for name in DATA_NAMES if name != "slabs"]
+    made.add_argument("--data", choices=known, default="redundant", help="kind of data (default redundant)")
+    made.add_argument(
+        "--seeds", type=int, default=8, metavar="N", help="starts drawn around the nominal one (default 8)"
+    )
     made.add_argument("--animate", choices=("gif", "mp4"), help="also write phase_plane.gif or .mp4")
     add_engine_options(made)
     made.add_argument(

@@ -1,11 +1,11 @@
-"""All closed forms and flows against simulation, on a Latin hypercube of random configurations.
+"""Compare all closed forms and flows with simulation, on random configurations.
 
     python -m toymodels.validate
     python -m toymodels.validate --configurations 2000 --seed 1
 
-For every configuration the deviation between simulation and theory is divided by the simulation's own predicted error
-(from halving its step). Prints one line per check with the worst case; exit status 1 if a ratio exceeds 3. Writes
-validate.png, .pdf and summary.json.
+The configurations form a Latin hypercube. For each one, the deviation between simulation and theory is divided by the
+error that the simulation predicts for itself, from halving its step. The command prints the worst case of every check,
+writes validate.png, .pdf and summary.json, and exits with status 1 if a ratio exceeds 3.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ LIMIT = 3.0
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = module_parser("toymodels.validate", __doc__)
-    made.add_argument("--configurations", type=int, default=480, metavar="N", help="how many (default 480)")
-    made.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the hypercube (default 0)")
+    made.add_argument("--configurations", type=int, default=480, metavar="N", help="how many to draw (default 480)")
+    made.add_argument("--seed", type=int, default=0, metavar="N", help="random seed of the hypercube (default 0)")
     add_engine_options(made)
     made.add_argument("--out", default="out/validate", metavar="DIR", help="output folder (default out/validate)")
     return made

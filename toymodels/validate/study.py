@@ -78,16 +78,16 @@ class Result:
 
     @property
     def worst_ratio(self) -> float:
-        """The largest."""
+        """Largest ratio of deviation to predicted error."""
         return float(self.ratio.max())
 
     @property
     def worst_configuration(self) -> dict[str, float]:
-        """Where it is."""
+        """Configuration with the largest ratio."""
         return self.configurations[int(self.ratio.argmax())]
 
     def summary(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Numbers of this check for ``summary.json``."""
         worst = int(self.ratio.argmax())
         return {
             "check": self.name,
@@ -115,7 +115,9 @@ def run_validation(
     Args:
         configurations: how many points of the hypercube, spread over all pairs of data kind and rule; the closed forms
             are checked on as many as one pair gets, times eight.
-        seed: of the hypercube. engine: as in :func:`kernels.train`. progress: called with (checks done, checks).
+        seed: random seed of the hypercube.
+        engine: as in :func:`kernels.train`.
+        progress: called with (checks done, checks in all).
 
     Raises:
         ValueError: for fewer configurations than pairs of data kind and rule.
