@@ -1,24 +1,31 @@
-"""How thousands of small trainings run at once: one contract, several engines, one SAM for torch modules."""
+"""How thousands of small trainings run at once: one contract, several engines, one SAM for torch modules.
+
+Names are imported when first used: SAM needs torch, which the engines do not, and ``--help`` needs neither.
+"""
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from kernels.engine import available_engines, train
-from kernels.problem import Crossings, Records, Status, TrainingProblem, TrainingResult
-
 if TYPE_CHECKING:
+    from kernels.engine import available_engines, train
+    from kernels.problem import Crossings, Records, Status, TrainingProblem, TrainingResult
     from kernels.sam import SAM
+
+_HOMES = {
+    "engine": ("available_engines", "train"),
+    "problem": ("Crossings", "Records", "Status", "TrainingProblem", "TrainingResult"),
+    "sam": ("SAM",),
+}
 
 __all__ = ["SAM", "Crossings", "Records", "Status", "TrainingProblem", "TrainingResult", "available_engines", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    # SAM is imported when first used: it needs torch, which the engines do not.
-    if name == "SAM":
-        from kernels.sam import SAM
-
-        return SAM
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"kernels.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kernels import cpu, reference, triton_engine
+from kernels.names import ENGINES, PRECISIONS
 from kernels.problem import TrainingProblem, TrainingResult
 from sambalance_tools.checks import require_choice, require_whole
 from sambalance_tools.progress import Progress
@@ -53,7 +54,7 @@ _ENGINES = {
     triton_engine.NAME: _Engine(
         triton_engine.PRECISIONS, triton_engine.unavailable, triton_engine.lacks, _run_triton, triton_engine.pays
     ),
-    cpu.NAME: _Engine(cpu.PRECISIONS, cpu.unavailable, cpu.lacks, cpu.train),
+    cpu.NAME: _Engine(PRECISIONS, cpu.unavailable, cpu.lacks, cpu.train),
     reference.NAME: _Engine(("float64",), lambda: None, reference.lacks, _run_reference),
 }
 
@@ -100,9 +101,9 @@ def train(
         >>> result.coefficients.shape
         (3, 2)
     """
-    require_choice("engine", engine, ("auto", *_ENGINES))
+    require_choice("engine", engine, ("auto", *ENGINES))
     if precision is not None:
-        require_choice("precision", precision, cpu.PRECISIONS)
+        require_choice("precision", precision, PRECISIONS)
     if threads is not None:
         require_whole("threads", threads, least=1)
     name = _choose(problem, precision) if engine == "auto" else engine

@@ -26,19 +26,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kernels.names import ACTIVATIONS, EFFECTS, LOSSES, NETWORKS, NORMS, PERTURBED_SETS
 from sambalance_tools.arrays import FloatArray as FloatArray
 from sambalance_tools.arrays import IntArray
 from sambalance_tools.checks import require_choice, require_whole
 from sambalance_tools.progress import Progress as Progress
 
 Layers = tuple[FloatArray, ...]
-
-NETWORKS = ("diagonal", "two_layer")
-ACTIVATIONS = ("linear", "relu")
-LOSSES = ("logistic", "exponential", "squared")
-PERTURBED_SETS = ("all", "last", "first")
-NORMS = ("l2", "linf", "none")
-EFFECTS = ("full", "weights", "jacobian")
 
 
 class Status(IntEnum):

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kernels.problem import EFFECTS
+from kernels.names import EFFECTS
 from kernels.sam_parts.distributed import Distributed, combine_losses, warn_of_skipped_step
 from kernels.sam_parts.loss_scaling import LossScaling
 from kernels.sam_parts.micro_batches import (

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kernels.problem import EFFECTS
+from kernels.names import EFFECTS
 from sambalance_tools.checks import require_choice, require_whole
 
 Scalar = str | int | float | bool | None

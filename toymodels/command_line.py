@@ -9,13 +9,11 @@ import argparse
 import math
 from collections.abc import Callable, Mapping
 
+from kernels.names import ENGINES, PRECISIONS
 from toymodels.parameters import PARAMETERS, parameter
 
 AXIS_HELP = "NAME=START:STOP:COUNT, with :log for logarithmic spacing, or NAME=V1,V2,..."
 
-
-ENGINES = ("triton", "cpu", "reference")
-"""Names of the engines, the preferred one first; written out here, so that ``--help`` need not import them."""
 
 DEFAULT_COUNT = 96
 """Values of an axis given as START:STOP."""
@@ -83,7 +81,7 @@ def add_engine_options(parser: argparse.ArgumentParser, *, precision: bool = Fal
         "the problem (default auto)",
     )
     if precision:
-        parser.add_argument("--precision", choices=("float32", "float64"), help="default: the engine's own")
+        parser.add_argument("--precision", choices=PRECISIONS, help="default: the engine's own")
     if threads:
         parser.add_argument(
             "--threads",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from kernels.problem import EFFECTS
+from kernels.names import EFFECTS
 from sambalance_tools.checks import require_choice
 
 

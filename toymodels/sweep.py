@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.problem import LOSSES
+from kernels.names import LOSSES
 from sambalance_tools.arrays import FloatArray
 from sambalance_tools.checks import require_choice, require_whole
 from toymodels.data import FeatureData, redundant

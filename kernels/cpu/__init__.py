@@ -21,23 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.problem import (
-    EFFECTS,
-    LOSSES,
-    NORMS,
-    Crossings,
-    Layers,
-    Records,
-    TrainingProblem,
-    TrainingResult,
-    final_status,
-)
+from kernels.names import EFFECTS, LOSSES, NORMS
+from kernels.problem import Crossings, Layers, Records, TrainingProblem, TrainingResult, final_status
 from kernels.sampling import sampling_thresholds
 from sambalance_tools.arrays import FloatArray
 from sambalance_tools.progress import Progress
 
 NAME = "cpu"
-PRECISIONS = ("float32", "float64")
 INTERFACE_VERSION = 1
 MAX_DEPTH = 64
 

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kernels import reference
-from kernels.problem import EFFECTS, LOSSES, NORMS, PERTURBED_SETS, Status, TrainingProblem
+from kernels.names import EFFECTS, LOSSES, NORMS, PERTURBED_SETS
+from kernels.problem import Status, TrainingProblem
 from support.agreement import assert_agrees, assert_same_bits, tolerance
 from support.engine_problems import BAD_RUN, DIVERGING, NETWORKS, diverging, fully_recorded, network_kinds
 from support.engines import FAST_ENGINES, SLOW, EngineCase

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from kernels.problem import LOSSES, TrainingProblem
+from kernels.names import LOSSES
+from kernels.problem import TrainingProblem
 from kernels.reference import Model, run_sum
 from support import oracle
 from support.problems import random_problem

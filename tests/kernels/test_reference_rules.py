@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from kernels import reference
-from kernels.problem import EFFECTS, LOSSES, NORMS, PERTURBED_SETS, Status, TrainingProblem
+from kernels.names import EFFECTS, LOSSES, NORMS, PERTURBED_SETS
+from kernels.problem import Status, TrainingProblem
 from support import oracle
 from support.agreement import assert_close, tolerance
 from support.problems import random_problem

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softplus
 
 from kernels import SAM
-from kernels.problem import EFFECTS, TrainingProblem
+from kernels.names import EFFECTS
+from kernels.problem import TrainingProblem
 from kernels.reference import train
 from support import sam_oracle as oracle
 from support.problems import random_problem

@@ -58,7 +58,9 @@ def test_two_atoms_are_one_thread_a_run() -> None:
 def test_a_problem_that_does_not_fit_names_an_engine_that_has_it() -> None:
     large = problem("relu", 3, 65)
     assert not fits(large)
-    with pytest.raises(ValueError, match=r"engine='triton' does not support networks of width 3 on 65 features; .*reference"):
+    with pytest.raises(
+        ValueError, match=r"engine='triton' does not support networks of width 3 on 65 features; .*reference"
+    ):
         train(large, engine="triton")
     assert train(large, engine="auto").engine != "triton"
 

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from kernels.engine import train
-from kernels.problem import LOSSES, TrainingProblem
+from kernels.names import LOSSES
+from kernels.problem import TrainingProblem
 from support.problems import levels_along, random_problem
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from kernels import engine
+from kernels.names import ENGINES
 from sambalance_tools.command_line import run_command
-from toymodels.command_line import DEFAULT_COUNT, ENGINES, add_parameter_options, given_parameters, parse_axis
+from toymodels.command_line import DEFAULT_COUNT, add_parameter_options, given_parameters, parse_axis
 
 
 @pytest.mark.parametrize(

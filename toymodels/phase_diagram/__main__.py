@@ -18,6 +18,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from kernels.names import EFFECTS, LOSSES
 from sambalance_tools.command_line import module_parser, run_command
 from sambalance_tools.files import write_json
 from toymodels.command_line import (
@@ -29,6 +30,7 @@ from toymodels.command_line import (
     map_axes,
 )
 from toymodels.phase_diagram import METRICS
+from toymodels.rules import RULES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,17 +64,15 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--bias", action="store_true", help="add biases to the first layer of a two-layer network")
     made.add_argument("--data", choices=DATA_NAMES, default="redundant", help="kind of data (default redundant)")
     made.add_argument(
-        "--rule", choices=("gd", "sam", "lsam", "fsam", "usam", "linf_sam"), default="sam",
+        "--rule", choices=tuple(RULES), default="sam",
         help="gradient descent, SAM, last-layer SAM, first-layer SAM, SAM without normalisation, or SAM in the "
         "infinity norm (default sam)",
     )  # fmt: skip
     made.add_argument(
-        "--effect", choices=("full", "weights", "jacobian"), default="full",
+        "--effect", choices=EFFECTS, default="full",
         help="which effect of the phantom point to keep: both (full), example weights or Jacobian (default full)",
     )  # fmt: skip
-    made.add_argument(
-        "--loss", choices=("logistic", "exponential", "squared"), default="logistic", help="default logistic"
-    )
+    made.add_argument("--loss", choices=LOSSES, default="logistic", help="default logistic")
     made.add_argument("--seeds", type=int, default=4, metavar="N", help="trainings per cell (default 4)")
     add_engine_options(made, precision=True, threads=True)
     made.add_argument(
