@@ -91,9 +91,11 @@ def add_engine_options(parser: argparse.ArgumentParser, *, precision: bool = Fal
         )
 
 
-def add_parameter_options(parser: argparse.ArgumentParser, defaults: dict[str, float] | None = None) -> None:
+def add_parameter_options(
+    parser: argparse.ArgumentParser, defaults: dict[str, float] | None = None, title: str = "parameters"
+) -> None:
     """One option per parameter, ``--mu-easy 2``; unset ones stay None."""
-    group = parser.add_argument_group("parameters held fixed (any of them can be an axis instead)")
+    group = parser.add_argument_group(title)
     for known in PARAMETERS.values():
         default = (defaults or {}).get(known.name, known.default)
         group.add_argument(

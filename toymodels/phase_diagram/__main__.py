@@ -72,14 +72,14 @@ def parser() -> argparse.ArgumentParser:
         "--effect", choices=EFFECTS, default="full",
         help="which effect of the phantom point to keep: both (full), example weights or Jacobian (default full)",
     )  # fmt: skip
-    made.add_argument("--loss", choices=LOSSES, default="logistic", help="default logistic")
+    made.add_argument("--loss", choices=LOSSES, default="logistic", help="loss function (default logistic)")
     made.add_argument("--seeds", type=int, default=4, metavar="N", help="trainings per cell (default 4)")
     add_engine_options(made, precision=True, threads=True)
     made.add_argument(
         "--out", default="out/phase_diagram", metavar="DIR", help="output folder (default out/phase_diagram)"
     )
     made.add_argument("--from", dest="source", metavar="FILE.nc", help="redraw a stored diagram without training again")
-    add_parameter_options(made)
+    add_parameter_options(made, title="parameters that are not on an axis")
     return made
 
 
