@@ -5,8 +5,8 @@ what is in an image), batches of 128, on the CPU:
 
 * ``hand``: a loop as one writes it for this purpose alone: images in memory as normalised float32, channels last, each
   batch indexed from them, forward, backward, step; SAM as two backward passes with the perturbation written out;
-* ``ours``: the same steps by :mod:`realdata.train`: images as bytes, gathered and normalised for each batch, labels,
-  learning rate, sums of losses, checks that they are finite.
+* ``ours``: the same steps by :mod:`realdata.training.train`: images as bytes, gathered and normalised for each
+  batch, labels, learning rate, sums of losses, checks that they are finite.
 
 Both start from the same weights and see the same batches. They take turns of a few steps, so that a busy spell of a
 shared machine meets both; the overhead is the median of the ratios of neighbouring turns, with their 20th and 80th
@@ -34,13 +34,13 @@ from results_file import append, machine
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from realdata.augmentation import ORDER, generator
-from realdata.batches import Normalization
 from realdata.configuration import RunConfiguration
 from realdata.datasets.base import Card, ImageData
-from realdata.optimization import autocast
-from realdata.processes import processes
-from realdata.train import _Training
+from realdata.datasets.batches import Normalization
+from realdata.training.augmentation import ORDER, generator
+from realdata.training.distributed import processes
+from realdata.training.optimization import autocast
+from realdata.training.train import _Training
 
 RESULTS = Path(__file__).parent / "results" / "training.csv"
 CPU = torch.device("cpu")

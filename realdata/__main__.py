@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from sambalance_tools.command_line import run_command
 
 COMMANDS = ("check", "run", "sweep", "report", "predict", "phase_plane", "phase_diagram", "download")
-"""Each is the function ``main`` of the module of the same name, imported when it is called."""
+"""Each is the function ``main`` of its module in :mod:`realdata.commands`, imported when it is called."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if given[0] not in COMMANDS:
         raise ValueError(f"command {given[0]!r} is unknown; allowed: {', '.join(COMMANDS)}")
-    importlib.import_module(f"realdata.{given[0]}").main(given[1:])
+    importlib.import_module(f"realdata.commands.{given[0]}").main(given[1:])
 
 
 if __name__ == "__main__":

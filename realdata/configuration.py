@@ -51,8 +51,8 @@ class RunConfiguration:
             correlation, target environment, ...), as declared there.
         size: images are resized to ``size`` x ``size`` pixels; None keeps the data set's own resolution.
         broken: what a file that cannot be decoded does: ``"fatal"`` or ``"skip"`` (named in a warning).
-        augmentation: of training images, see :mod:`realdata.augmentation`.
-        model: name of a model, see :mod:`realdata.models`; ``model_options`` are its own options (width, ...).
+        augmentation: of training images, see :mod:`realdata.training.augmentation`.
+        model: name of a model, see :mod:`realdata.models.build`; ``model_options`` are its own options (width, ...).
         method, effect: the update rule, and which of SAM's two effects it keeps (``"full"`` both, ``"weights"``,
             ``"jacobian"``), see :class:`kernels.SAM`.
         rho: radius of the perturbation, >= 0; with 0 every method is plain training.

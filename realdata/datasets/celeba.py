@@ -15,12 +15,7 @@ from numpy.typing import NDArray
 from realdata.datasets.base import TEST, TRAIN, VALIDATION, Card
 from realdata.datasets.folders import counted, first_folder
 from realdata.datasets.sources import FileSource
-from realdata.datasets.specification import (
-    Contents,
-    DataProblem,
-    DataSetSpec,
-    codes,
-)
+from realdata.datasets.specification import Contents, DataProblem, DataSetSpec, codes
 from realdata.datasets.tables import Table, image_base, label_and_attribute, present, read_table, require_splits
 from realdata.datasets.transforms import AUTO, RESIZE_THEN_CROP, SQUARE_THEN_RESIZE, TRANSFORMS, Presets, canonical
 

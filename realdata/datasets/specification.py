@@ -76,7 +76,7 @@ class DataSetSpec:
 
     def make_options(self, given: Mapping[str, Scalar]) -> Any:
         """The data set's options with these values; a ValueError names what is unknown, missing or not allowed."""
-        from realdata.options import option_types, typed
+        from realdata.values import option_types, typed
 
         kinds = option_types(self.options)
         for name in given:

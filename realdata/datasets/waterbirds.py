@@ -13,12 +13,7 @@ import numpy as np
 from realdata.datasets.base import TEST, TRAIN, VALIDATION, Card
 from realdata.datasets.folders import counted, first_folder
 from realdata.datasets.sources import FileSource
-from realdata.datasets.specification import (
-    Contents,
-    DataProblem,
-    DataSetSpec,
-    listed,
-)
+from realdata.datasets.specification import Contents, DataProblem, DataSetSpec, listed
 from realdata.datasets.tables import image_base, label_and_attribute, present, read_table, require_splits
 from realdata.datasets.transforms import AUTO, RESIZE_THEN_CROP, TRANSFORMS, Presets, canonical
 

@@ -7,17 +7,10 @@ Each prediction is a module with a constant ``PREDICTION``; ``python -m realdata
 
 from __future__ import annotations
 
-from realdata.predictions import (
-    r1_probing,
-    r2_weights,
-    r3_responses,
-    r4_contraction,
-    r5_radius,
-    r6_effects,
-    r7_filter,
-)
-from realdata.predictions.base import FAILS, HOLDS, UNDECIDED, Evidence, Finding, Interval, Prediction, combined
+from realdata.predictions import r1_probing, r2_weights, r3_responses, r4_contraction, r5_radius, r6_effects, r7_filter
 from realdata.predictions.data import PredictionData, prediction_data
+from realdata.predictions.intervals import Interval
+from realdata.predictions.prediction import FAILS, HOLDS, UNDECIDED, Evidence, Finding, Prediction, combined
 from realdata.predictions.runs import Design, base_settings, trainings
 
 PREDICTIONS = {

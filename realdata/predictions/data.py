@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from realdata.configuration import RunConfiguration
-from realdata.jobs import WAITING
-from realdata.predictions.base import MATCH, mean_per_seed
+from realdata.predictions.intervals import MATCH, mean_per_seed
 from realdata.predictions.runs import Design, trainings, with_rule
-from realdata.results import setting_of_values
-from realdata.summary import SGD, Measure, Panel, Rule, Values, losses_match, panels, values_of
+from realdata.results.parquet import setting_of_values
+from realdata.results.summary import SGD, Measure, Panel, Rule, Values, losses_match, panels, values_of
+from realdata.sweeps.jobs import WAITING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,8 +160,8 @@ def prediction_data(
     """Gather the runs of one base setting.
 
     Args:
-        rows: as :func:`realdata.results.read_results` gives them. runs: per hash what ``results.json`` says; planned
-            runs that are missing there count as not run yet.
+        rows: as :func:`realdata.results.parquet.read_results` gives them. runs: per hash what ``results.json`` says;
+            planned runs that are missing there count as not run yet.
     """
     planned = trainings(base, design)
     mine = {each.hash: runs.get(each.hash, _waiting(each)) for each in planned}

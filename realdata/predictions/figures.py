@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from realdata.figures import COLOURS, plain_ticks
-from realdata.predictions.base import FAILS, HOLDS, UNDECIDED, Evidence, Finding, Interval, Prediction
+from realdata.predictions.intervals import Interval
+from realdata.predictions.prediction import FAILS, HOLDS, UNDECIDED, Evidence, Finding, Prediction
 from realdata.predictions.tables import SYMBOLS, Judged
+from realdata.results.figures import COLOURS, plain_ticks
 from toymodels.plots import new_figure
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from realdata.configuration import RunConfiguration
-from realdata.plan import Plan
 from realdata.predictions.filter_evidence import FilterEvidence
+from realdata.settings.plan import Plan
 
 if TYPE_CHECKING:
     from realdata.datasets.base import ImageData
-    from realdata.filter_gains import FilterGains
+    from realdata.features.filter_gains import FilterGains
 
 BASIS, DIMS = "pca", 32
 
@@ -26,7 +26,7 @@ def filter_of(
     Args:
         plan: says where the data lie. embedding: ``"pixels"`` or ``"frozen:NAME"``. folder: where it is kept.
     """
-    from realdata.jobs import loaded
+    from realdata.datasets.loading import loaded
 
     path = folder / f"{base.data}-{_name(base, embedding)}.json"
     known = FilterEvidence.read(path)
@@ -45,7 +45,7 @@ def filter_of(
 
 def _name(base: RunConfiguration, embedding: str) -> str:
     """Eight digits that name the images, their features, and where the heads start and end."""
-    from realdata.filter_gains import START_MARGIN, TARGET_WEIGHT
+    from realdata.features.filter_gains import START_MARGIN, TARGET_WEIGHT
 
     values: list[object] = [base.data, dict(base.data_options), base.size, base.broken, embedding, BASIS, DIMS]
     values += [START_MARGIN, TARGET_WEIGHT]
@@ -53,9 +53,9 @@ def _name(base: RunConfiguration, embedding: str) -> str:
 
 
 def measured(data: ImageData, embedding: str) -> FilterEvidence:
-    """Train the diagonal heads on features of the images, see :mod:`realdata.filter_gains`."""
-    from realdata.feature_table import feature_table
-    from realdata.filter_gains import filter_gains
+    """Train the diagonal heads on features of the images, see :mod:`realdata.features.filter_gains`."""
+    from realdata.features.filter_gains import filter_gains
+    from realdata.features.table import feature_table
 
     return evidence_of(filter_gains(feature_table(data, embedding, BASIS, DIMS)))
 

@@ -5,22 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from realdata.predictions.base import (
+from realdata.predictions.data import PredictionData
+from realdata.predictions.intervals import Interval, interval_of
+from realdata.predictions.prediction import (
     FAILS,
     HOLDS,
     UNDECIDED,
     Evidence,
     Finding,
-    Interval,
     PartSpec,
     Prediction,
-    interval_of,
     too_few,
     untestable,
 )
-from realdata.predictions.data import PredictionData
 from realdata.predictions.runs import tuning_pairs
-from realdata.summary import SGD, Rule
+from realdata.results.summary import SGD, Rule
 
 LEAST_SEEDS = {"a": 5, "b": 5, "c": 3}
 """Per part; the further pairs of (c) are trained with the seeds of the scan."""

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from realdata.predictions.base import (
-    Evidence,
-    Finding,
-    Interval,
-    PartSpec,
-    Prediction,
-    decided_by_sign,
-    interval_of,
-    mean_per_seed,
-    untestable,
-)
 from realdata.predictions.data import PredictionData
-from realdata.summary import SGD
+from realdata.predictions.intervals import Interval, interval_of, mean_per_seed
+from realdata.predictions.prediction import Evidence, Finding, PartSpec, Prediction, decided_by_sign, untestable
+from realdata.results.summary import SGD
 
 
 def judge(data: PredictionData) -> Evidence:

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from realdata.predictions.base import (
-    Evidence,
-    PartSpec,
-    Prediction,
-    decided_by_sign,
-    interval_of,
-    mean_per_seed,
-    untestable,
-)
 from realdata.predictions.data import At, PredictionData
-from realdata.summary import SGD
+from realdata.predictions.intervals import interval_of, mean_per_seed
+from realdata.predictions.prediction import Evidence, PartSpec, Prediction, decided_by_sign, untestable
+from realdata.results.summary import SGD
 
 LEAST_SHARE = 0.5
 """Share of the checkpoints that must have positive responses to both attributes."""

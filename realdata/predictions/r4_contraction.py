@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from realdata.predictions.base import (
+from realdata.predictions.data import At, PredictionData
+from realdata.predictions.intervals import interval_of
+from realdata.predictions.prediction import (
     FAILS,
     HOLDS,
     UNDECIDED,
@@ -13,12 +15,10 @@ from realdata.predictions.base import (
     Finding,
     PartSpec,
     Prediction,
-    interval_of,
     too_few,
     untestable,
 )
-from realdata.predictions.data import At, PredictionData
-from realdata.summary import SGD
+from realdata.results.summary import SGD
 
 HOLDS_WITHIN, FAILS_OUTSIDE = (0.8, 1.25), (0.5, 2.0)
 """Of the slope of the measured drop on the predicted one."""

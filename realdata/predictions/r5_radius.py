@@ -6,23 +6,22 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from realdata.jobs import DIVERGED
-from realdata.predictions.base import (
+from realdata.predictions.data import At, PredictionData
+from realdata.predictions.intervals import Interval, interval_of
+from realdata.predictions.prediction import (
     FAILS,
     HOLDS,
     UNDECIDED,
     Evidence,
     Finding,
-    Interval,
     PartSpec,
     Prediction,
-    interval_of,
     too_few,
     untestable,
 )
-from realdata.predictions.data import At, PredictionData
 from realdata.predictions.runs import radius_rule
-from realdata.summary import CONFIDENCE
+from realdata.results.summary import CONFIDENCE
+from realdata.sweeps.jobs import DIVERGED
 
 ERROR = "mean_group_probing_error"
 MARGIN = 0.01

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from realdata.predictions.base import (
+from realdata.predictions.data import PredictionData
+from realdata.predictions.intervals import Interval, interval_of
+from realdata.predictions.prediction import (
     FAILS,
     HOLDS,
     UNDECIDED,
     Evidence,
     Finding,
-    Interval,
     PartSpec,
     Prediction,
     decided_by_sign,
-    interval_of,
     too_few,
     untestable,
 )
-from realdata.predictions.data import PredictionData
-from realdata.summary import SGD
+from realdata.results.summary import SGD
 
 ERROR = "mean_group_probing_error"
 SMALL_SHARE = 0.25

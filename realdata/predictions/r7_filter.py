@@ -4,18 +4,9 @@ from __future__ import annotations
 
 import math
 
-from realdata.predictions.base import (
-    FAILS,
-    HOLDS,
-    UNDECIDED,
-    Evidence,
-    Finding,
-    Interval,
-    PartSpec,
-    Prediction,
-    untestable,
-)
 from realdata.predictions.data import PredictionData
+from realdata.predictions.intervals import Interval
+from realdata.predictions.prediction import FAILS, HOLDS, UNDECIDED, Evidence, Finding, PartSpec, Prediction, untestable
 
 LARGEST_BEND = 0.1
 HOLDS_WITHIN, FAILS_OUTSIDE = (0.8, 1.25), (0.5, 2.0)

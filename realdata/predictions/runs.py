@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from realdata.configuration import RunConfiguration
-from realdata.options import typed
-from realdata.plan import SHARED, grids_of, make_plan, mapping, option_for
-from realdata.summary import SGD, Rule
+from realdata.results.summary import SGD, Rule
+from realdata.settings.plan import SHARED, grids_of, make_plan, mapping, option_for
+from realdata.values import typed
 
 PARTS = ("main", "effects", "scan", "tuning")
 """Parts of the trainings, in the order in which they are done."""
@@ -157,7 +157,8 @@ def base_settings(settings: Mapping[str, Any]) -> list[RunConfiguration]:
     What neither says is taken from :data:`OWN` and :data:`GENERAL`.
 
     Args:
-        settings: as :func:`realdata.plan.make_plan` takes them. A list is an axis: each combination is a base setting.
+        settings: as :func:`realdata.settings.plan.make_plan` takes them. A list is an axis: each combination is a base
+            setting.
 
     Raises:
         ValueError: names the setting, its value and what is allowed.

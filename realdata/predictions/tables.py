@@ -8,21 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from realdata.predictions.base import (
-    FAILS,
-    HOLDS,
-    UNDECIDED,
-    Evidence,
-    Finding,
-    PartSpec,
-    Prediction,
-    combined,
-    written,
-)
 from realdata.predictions.data import PredictionData
-from realdata.results import read_columns
-from realdata.summary import CONFIDENCE
-from realdata.text_table import TableCell, TextTable
+from realdata.predictions.intervals import written
+from realdata.predictions.prediction import FAILS, HOLDS, UNDECIDED, Evidence, Finding, PartSpec, Prediction, combined
+from realdata.results.parquet import read_columns
+from realdata.results.summary import CONFIDENCE
+from realdata.results.text_table import TableCell, TextTable
 from sambalance_tools.files import atomic_path, write_text
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Stand-ins for the other parts of ``realdata``, quick and exact, for tests of what runs jobs.
 
-``install()`` puts them where the real modules would be imported from. The subprocesses of a sweep do the same when
+``install()`` puts them in the place of the real ones. The subprocesses of a sweep do the same when
 ``sitecustomize.py`` of a folder on their PYTHONPATH calls it (:func:`site_folder`). What they do is told by the options
 of the made-up data set ``fake``:
 
@@ -14,9 +14,9 @@ import dataclasses
 import json
 import os
 import signal
-import sys
 import time
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,21 +44,6 @@ class OtherOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class FakeProtocol:
-    repeats: int = 20
-    strengths: tuple[float, ...] = (1.0, 0.1)
-
-    def replace(self, **changes: Any) -> FakeProtocol:
-        return dataclasses.replace(self, **changes)
-
-
-def protocol(name: str) -> FakeProtocol:
-    if name not in ("fast", "dfr"):
-        raise ValueError(f"protocol={name!r}; allowed: fast, dfr")
-    return FakeProtocol()
-
-
-@dataclasses.dataclass(frozen=True)
 class Checkpoint:
     name: str
     path: Path
@@ -77,7 +62,7 @@ def spec(name: str) -> Any:
         raise ValueError(f"data set {name!r} is unknown; allowed: {', '.join(OPTIONS)}")
 
     def make_options(given: Any) -> Any:
-        from realdata.options import option_types, typed
+        from realdata.values import option_types, typed
 
         kinds = option_types(found[name])
         for key in given:
@@ -182,29 +167,21 @@ def evaluate(model: Any, data: Any, configuration: Any, checkpoint: Any, *, prot
     return rows
 
 
-def install(*, training: bool = True) -> None:
-    """Put the stand-ins where ``from realdata import ...`` finds them.
+def install(set_attribute: Callable[[Any, str, Any], None] = setattr, *, training: bool = True) -> None:
+    """Put the stand-ins in the place of the data sets, and of the steps of a job.
 
     Args:
+        set_attribute: how; a test gives ``monkeypatch.setattr``, which undoes it.
         training: False leaves all but the data sets as they are; train the data set ``tiny`` then.
     """
+    from realdata import datasets
+    from realdata.sweeps import jobs
 
-    def module(name: str, **contents: Any) -> None:
-        made: Any = types.ModuleType(f"realdata.{name}")
-        made.__dict__.update(contents)
-        sys.modules[made.__name__] = made
-        if "realdata" in sys.modules:
-            setattr(sys.modules["realdata"], name, made)
-
-    # The modules inside of it stay those of the package: what images look like is no stand-in.
-    inside = [str(ROOT / "realdata" / "datasets")]
-    module("datasets", spec=spec, load=load, names=lambda: tuple(OPTIONS), __path__=inside)
-    if not training:
-        return
-    module("train", train=train)
-    module("checkpoints", load=lambda checkpoint, configuration, data, device: None)
-    module("evaluate", evaluate=evaluate)
-    module("probe", Protocol=FakeProtocol, protocol=protocol)
+    for name, stand_in in (("spec", spec), ("load", load), ("names", lambda: tuple(OPTIONS))):
+        set_attribute(datasets, name, stand_in)
+    if training:
+        steps = jobs.Steps(train, lambda checkpoint, configuration, data, device: None, evaluate)
+        set_attribute(jobs, "steps_of_a_job", lambda: steps)
 
 
 def site_folder(folder: Path, *, training: bool = True) -> Path:

@@ -12,8 +12,7 @@ import numpy as np
 
 from realdata.configuration import RunConfiguration
 from realdata.predictions import Design, PredictionData, prediction_data, trainings
-from realdata.report import read_settings
-from realdata.results import read_results, write_results
+from realdata.results.parquet import read_results, read_settings, write_results
 
 LEVELS = (0.5, 0.2, 0.1)
 HARD, EASY = ("cat", "dog"), ("day", "night")

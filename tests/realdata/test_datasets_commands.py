@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import standins
 
-from realdata import check, datasets, download
+from realdata import datasets
+from realdata.commands import check, download
 from realdata.datasets.labelled import idx_partitions
 
 
@@ -136,7 +137,7 @@ def test_check_refuses_in_one_line(
 
 def test_help_lists_the_data_sets_options_and_imports_nothing_heavy(root: Path):
     program = (
-        "import sys; from realdata import check\n"
+        "import sys; from realdata.commands import check\n"
         "try: check.main(['pacs', '--help'])\n"
         "except SystemExit: pass\n"
         "print(sorted({'torch', 'torchvision', 'sklearn', 'pandas', 'PIL'} & set(sys.modules)))\n"

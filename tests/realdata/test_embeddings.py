@@ -15,11 +15,14 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from toy_images import configuration, toy  # noqa: E402
 
-from realdata import checkpoints, embeddings, pretrained  # noqa: E402
 from realdata.datasets.base import TRAIN  # noqa: E402
-from realdata.extraction import batches_of, extract  # noqa: E402
-from realdata.models import build  # noqa: E402
-from realdata.train import train  # noqa: E402
+from realdata.measures.extraction import batches_of, extract  # noqa: E402
+from realdata.models import embeddings, pretrained  # noqa: E402
+from realdata.models.build import build  # noqa: E402
+from realdata.models.weights_file import read_weights  # noqa: E402
+from realdata.training import checkpoints  # noqa: E402
+from realdata.training.loading import load as load_checkpoint  # noqa: E402
+from realdata.training.train import train  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -43,9 +46,9 @@ def test_only_a_head_is_trained_on_the_backbone_s_features(head: str, weights: s
     data = toy()
     settings = frozen(weights, head=head, width=5).replace(method="sam", rho=0.05)
     run = train(settings, data, tmp_path / "run", progress=False)
-    model = checkpoints.load(run.checkpoints[-1], settings, data)
+    model = load_checkpoint(run.checkpoints[-1], settings, data)
     backbone = build(configuration(), data)
-    backbone.load_state_dict(checkpoints.read_weights(weights)["model"])
+    backbone.load_state_dict(read_weights(weights)["model"])
     features = extract(backbone, data, np.arange(len(data))).features
     np.testing.assert_allclose(model.embeddings, features, rtol=1e-4, atol=1e-5)
 

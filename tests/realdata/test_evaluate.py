@@ -11,15 +11,16 @@ import pytest
 
 from realdata.configuration import METHODS, SAM_OPTIONS, RunConfiguration
 from realdata.datasets.base import EVALUATE, FIT, TEST, TRAIN, UNUSED, VALIDATION, Card, ImageData
-from realdata.evaluate import evaluate
-from realdata.phantom import PHANTOMS, Phantom, batch_logits, phantom_logits
-from realdata.probe import PROTOCOLS, probe
-from realdata.rows import Row
+from realdata.measures.evaluate import evaluate
+from realdata.measures.phantom import PHANTOMS, Phantom, batch_logits, phantom_logits
+from realdata.measures.probe import probe
+from realdata.measures.protocols import PROTOCOLS
+from realdata.measures.rows import Row
 
 torch = pytest.importorskip("torch")
 
-from realdata import models  # noqa: E402
-from realdata.extraction import batches_of, extract  # noqa: E402
+from realdata.measures.extraction import batches_of, extract  # noqa: E402
+from realdata.models import build as models  # noqa: E402
 
 CONFIGURATION = RunConfiguration("made_up", model="mlp", model_options={"width": 12}, batch_size=32)
 QUICK = PROTOCOLS["fast"].replace(draws=50, train_examples=100)

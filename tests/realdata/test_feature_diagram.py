@@ -11,13 +11,14 @@ import pytest
 from matplotlib.image import imread
 from standins import write_cifar_mnist
 
-from realdata import datasets, phase_diagram
-from realdata.feature_agreement import Agreement
-from realdata.feature_diagram import METRICS, FeatureDiagram
-from realdata.feature_heads import train_heads
-from realdata.feature_lines import analytic_lines, share_on_its_side, theory_sweep, with_strengths
-from realdata.feature_table import feature_table
-from realdata.feature_toy import gaussian_table
+from realdata import datasets
+from realdata.commands import phase_diagram
+from realdata.features.agreement import Agreement
+from realdata.features.diagram import METRICS, FeatureDiagram
+from realdata.features.heads import train_heads
+from realdata.features.lines import analytic_lines, share_on_its_side, theory_sweep, with_strengths
+from realdata.features.table import feature_table
+from realdata.features.toy import gaussian_table
 from sambalance_tools.command_line import run_command
 from toymodels.data import redundant, spurious
 from toymodels.networks import network

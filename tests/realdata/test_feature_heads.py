@@ -9,10 +9,10 @@ import pytest
 from scipy.stats import norm
 
 from realdata.datasets.base import EVALUATE, FIT
-from realdata.feature_heads import correlation_weights, train_heads
-from realdata.feature_measures import MEASURES, ProbeImages, hidden_features, measure
-from realdata.feature_table import FeatureTable
-from realdata.feature_toy import (
+from realdata.features.heads import correlation_weights, train_heads
+from realdata.features.measures import MEASURES, ProbeImages, hidden_features, measure
+from realdata.features.table import FeatureTable
+from realdata.features.toy import (
     Strengths,
     directions,
     fewer_examples,
@@ -107,7 +107,7 @@ def test_a_parameter_that_is_measured_is_no_axis() -> None:
 
 def test_batches_do_not_change_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = train_heads(table(noise=0.5), sweep(), 0.5, engine="reference")
-    monkeypatch.setattr("realdata.feature_heads.MEMORY_BYTES", 1)
+    monkeypatch.setattr("realdata.features.heads.MEMORY_BYTES", 1)
     parts = train_heads(table(noise=0.5), sweep(), 0.5, engine="reference")
     for name in MEASURES:
         np.testing.assert_allclose(parts[name].values, whole[name].values, rtol=1e-9)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from realdata.probe import PROTOCOLS, Protocol, _balanced, _Scaler, probe, protocol
+from realdata.measures.probe import _balanced, _Scaler, probe
+from realdata.measures.protocols import PROTOCOLS, Protocol, protocol
 
 linear_model = pytest.importorskip("sklearn.linear_model")
 

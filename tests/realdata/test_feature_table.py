@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from toy_images import configuration, toy
 
-from realdata import checkpoints
 from realdata.datasets.base import EVALUATE, FIT, TRAIN, ImageData
-from realdata.extraction import extract
-from realdata.feature_table import FeatureTable, feature_table
-from realdata.train import train
+from realdata.features.table import FeatureTable, feature_table
+from realdata.measures.extraction import extract
+from realdata.training.loading import load as load_checkpoint
+from realdata.training.train import train
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_a_frozen_network_of_our_own_is_an_embedding(
     settings = configuration(epochs=1)
     run = train(settings, data, tmp_path / "backbone", progress=False)
     table = feature_table(data, "frozen:small_cnn", "pca", 8, weights=str(run.checkpoints[-1].path))
-    backbone = checkpoints.load(run.checkpoints[-1], settings, data)
+    backbone = load_checkpoint(run.checkpoints[-1], settings, data)
     embeddings = extract(backbone, data, data.rows(TRAIN)).features.astype(np.float64)
     assert embeddings.shape[1] == 8
     # All components of the embeddings are kept, turned and scaled by one factor: angles and ratios stay.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from realdata.datasets.base import EVALUATE, FIT
-from realdata.filter_gains import START_MARGIN, FilterGains, filter_gains, quadratic_fit
+from realdata.features.filter_gains import START_MARGIN, FilterGains, filter_gains, quadratic_fit
 from realdata.predictions.filter_runs import evidence_of
 from toymodels import theory
 from toymodels.filter.study import run_filter

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from realdata.group_accuracy import AVERAGES, GroupAccuracy, wilson
+from realdata.measures.group_accuracy import AVERAGES, GroupAccuracy, wilson
 
 NAMES = ("land, land", "land, water", "water, land", "water, water")
 EXAMPLE = GroupAccuracy(np.array([90, 10, 0, 30]), np.array([100, 20, 0, 40]), NAMES)

@@ -21,14 +21,16 @@ from PIL import Image
 from test_report import stages
 from test_results import store
 
-from realdata import html_figures, html_report, report
+from realdata.commands import report
 from realdata.configuration import RunConfiguration
-from realdata.html_figures import Picture, embedded, picture_of_file
-from realdata.html_summary import groups, lost_runs
-from realdata.html_verdicts import CLAIMS, SYMBOLS, likeness, read_verdicts
+from realdata.html import figures as html_figures
+from realdata.html import page as html_report
+from realdata.html.figures import Picture, embedded, picture_of_file
+from realdata.html.summary import groups, lost_runs
+from realdata.html.verdicts import CLAIMS, SYMBOLS, likeness, read_verdicts
 from realdata.predictions import PREDICTIONS
 from realdata.predictions.tables import ALL_DATA, write_predictions
-from realdata.results import setting_of_values
+from realdata.results.parquet import setting_of_values
 from sambalance_tools.command_line import run_command
 
 NASTY = '<script>alert("x")</script> & Söhne'
@@ -474,7 +476,7 @@ def test_phase_planes_of_the_folder_and_the_diagram_beside_it_are_shown_with_num
 @pytest.fixture
 def no_panel_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures of the sweep's results take long and are not what is tested."""
-    monkeypatch.setattr("realdata.figures.panel_figures", lambda panel: [])
+    monkeypatch.setattr("realdata.results.figures.panel_figures", lambda panel: [])
 
 
 @pytest.mark.usefixtures("no_panel_figures")
@@ -629,10 +631,10 @@ def test_two_settings_of_one_data_set_have_two_names(tmp_path: Path) -> None:
 
 
 def test_a_panel_without_results_takes_the_title_of_its_data_set(folder: Path) -> None:
-    from realdata.results import read_results
-    from realdata.summary import panels
+    from realdata.results.parquet import read_results, read_settings
+    from realdata.results.summary import panels
 
-    runs = report.read_settings(folder / "results.json")
+    runs = read_settings(folder / "results.json")
     waiting = base("celeba", lr=0.5)
     more: Mapping[str, Any] = {
         **runs, waiting.hash: {"configuration": waiting.as_dict(), "status": "waiting", "reason": "not run yet"}

@@ -14,10 +14,11 @@ torch = pytest.importorskip("torch")
 from toy_images import configuration, toy  # noqa: E402
 
 from kernels.sam_parts.parameters import Parameters  # noqa: E402
-from realdata import model_options  # noqa: E402
-from realdata.batches import Normalization  # noqa: E402
-from realdata.extraction import batches_of, extract  # noqa: E402
-from realdata.models import Classifier, build  # noqa: E402
+from realdata.datasets.batches import Normalization  # noqa: E402
+from realdata.measures.extraction import batches_of, extract  # noqa: E402
+from realdata.models import options as model_options  # noqa: E402
+from realdata.models.build import build  # noqa: E402
+from realdata.models.classifier import Classifier  # noqa: E402
 
 SMALL: dict[str, dict[str, Any]] = {
     "small_cnn": {"width": 4},
@@ -130,7 +131,7 @@ def test_a_model_that_cannot_be_is_one_clear_error(model: str, options: dict[str
 
 
 def test_names_options_and_checkpoint_lists_need_no_torch() -> None:
-    code = "import sys, realdata.model_options, realdata.checkpoints; sys.exit('torch' in sys.modules)"
+    code = "import sys, realdata.models.options, realdata.training.checkpoints; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
     assert "frozen:" in model_options.names()
     assert model_options.checked_options("small_cnn", {"width": 2})["depth"] == 3

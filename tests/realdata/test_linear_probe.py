@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from realdata.linear_probe import LinearClassifier, fit_l1, fit_path
+from realdata.measures.linear_probe import LinearClassifier, fit_l1, fit_path
 
 linear_model = pytest.importorskip("sklearn.linear_model")
 

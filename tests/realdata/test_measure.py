@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from realdata.measure import measure, probe_direction
-from realdata.weights import association
+from realdata.measures.example_weights import association
+from realdata.measures.toy_quantities import measure, probe_direction
 from toymodels import theory
 
 torch = pytest.importorskip("torch")

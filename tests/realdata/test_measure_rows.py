@@ -10,13 +10,13 @@ import pytest
 
 from realdata.configuration import RunConfiguration
 from realdata.datasets.base import EVALUATE, FIT, TRAIN, UNUSED
-from realdata.evaluate import evaluate
-from realdata.rows import Row
-from realdata.weights import weight_logits
+from realdata.measures.evaluate import evaluate
+from realdata.measures.example_weights import weight_logits
+from realdata.measures.rows import Row
 
 torch = pytest.importorskip("torch")
 
-from realdata.extraction import extract  # noqa: E402
+from realdata.measures.extraction import extract  # noqa: E402
 from tests.realdata.test_evaluate import CONFIGURATION, QUICK, made_up, trained  # noqa: E402
 
 OF_FEATURE = {"mu", "drive", "response_v", "response_w", "imbalance", "chi_v", "chi_w"}
@@ -56,7 +56,7 @@ def test_both_attributes_are_measured_on_training_batches() -> None:
 
 
 def test_the_gradient_norm_is_that_of_the_runs_batches() -> None:
-    from realdata.extraction import batches_of
+    from realdata.measures.extraction import batches_of
 
     data = made_up()
     model = trained(data, 10)
@@ -100,7 +100,7 @@ def test_the_change_at_the_phantom_point_is_the_same_on_fewer_images(monkeypatch
         return [rows[f"{gap}_phantom", f"label={y}"] / rows[f"{gap}_real", f"label={y}"] for y in data.label_names]
 
     full = change()
-    monkeypatch.setattr("realdata.measure_rows.PHANTOM_IMAGES", 80)
+    monkeypatch.setattr("realdata.measures.toy_quantity_rows.PHANTOM_IMAGES", 80)
     assert change() == pytest.approx(full, abs=0.02)
     assert change() != full
 

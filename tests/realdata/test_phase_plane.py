@@ -12,8 +12,8 @@ import pytest
 from kernels import TrainingProblem, train
 from realdata.__main__ import main
 from realdata.configuration import RunConfiguration
-from realdata.phase_plane import (
-    SGD,
+from realdata.measures.rows import row
+from realdata.results.phase_plane import (
     State,
     Trajectory,
     boundary,
@@ -22,9 +22,9 @@ from realdata.phase_plane import (
     flow_field,
     mean_strength_ratio,
     mean_trajectory,
-    phase_plane_figure,
 )
-from realdata.rows import row
+from realdata.results.phase_plane_figure import phase_plane_figure
+from realdata.results.summary import SGD
 from toymodels import theory
 
 MU, RHO = (2.0, 1.0), 0.3

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ import pytest
 from prediction_rows import LEVELS, World, base, gathered, made, store
 
 from realdata import __main__ as entry
-from realdata import jobs, predict
-from realdata.options import complete
-from realdata.plan import make_plan
+from realdata.commands import predict
+from realdata.datasets import loading
 from realdata.predictions import PREDICTIONS, Design, base_settings, trainings
 from realdata.predictions.filter_evidence import FilterEvidence
+from realdata.predictions.request import request_of
 from realdata.predictions.runs import OWN, tuning_pairs
 from realdata.predictions.tables import (
     COLUMNS,
@@ -31,6 +30,9 @@ from realdata.predictions.tables import (
     verdict_table,
     write_predictions,
 )
+from realdata.settings.completion import complete
+from realdata.settings.plan import make_plan
+from realdata.sweeps import jobs
 from sambalance_tools.command_line import run_command
 
 FILTER = FilterEvidence(
@@ -64,7 +66,7 @@ def test_the_runs_of_a_base_setting_are_these() -> None:
 
 def test_only_what_the_chosen_predictions_need_is_trained() -> None:
     def asked(names: str) -> int:
-        return len(predict.request_of({"data": "cifar_mnist", "predictions": names.split(",")}).plan.configurations)
+        return len(request_of({"data": "cifar_mnist", "predictions": names.split(",")}).plan.configurations)
 
     assert [asked(name) for name in ("R4", "R2,R3", "R6", "R5", "R1", "R1,R5,R6", "R7")] == [10, 10, 20, 19, 22, 41, 0]
 
@@ -74,7 +76,7 @@ def test_a_sweep_of_the_same_settings_has_the_same_runs() -> None:
     own = {"model": "small_cnn", "weight_decay": 5e-4, "levels": [0.5, 0.3, 0.2, 0.1, 0.05, 0.02], "epochs": 10}
     own |= {"evaluations_per_epoch": 8, "evaluation_examples": 1000, "size": 48, "augmentation": "flip"}
     plan = make_plan({**own, "data": "waterbirds", "method": ["sgd", "sam"], "rho": [0, 0.1], "seeds": 5})
-    request = predict.request_of({"data": "waterbirds", "predictions": ["R4"]})
+    request = request_of({"data": "waterbirds", "predictions": ["R4"]})
     assert {c.hash for c in plan.configurations} == {c.hash for c in request.plan.configurations}
 
 
@@ -210,19 +212,12 @@ def test_a_measurement_of_another_version_is_made_again(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def tiny() -> Iterator[None]:
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The data set ``tiny`` in place of the real ones; everything else is what it is."""
-    package = sys.modules["realdata"]
-    known, attribute = sys.modules.get("realdata.datasets"), getattr(package, "datasets", None)
-    fake_parts.install(training=False)
-    jobs._load.cache_clear()
+    fake_parts.install(monkeypatch.setattr, training=False)
+    loading._load.cache_clear()
     yield
-    jobs._load.cache_clear()
-    sys.modules.pop("realdata.datasets", None)
-    if known is not None:
-        sys.modules["realdata.datasets"] = known
-    if attribute is not None:
-        package.datasets = attribute  # type: ignore[attr-defined]
+    loading._load.cache_clear()
 
 
 class Here:
@@ -388,7 +383,7 @@ def test_a_file_says_what_flags_say(tmp_path: Path) -> None:
         "rho: 0.2\nradii: [0.4]\nseeds: 2\nscan_seeds: 1\npredictions: R5\ngrids:\n  - {data: celeba, epochs: 3}\n"
     )
     options = predict.parser().parse_args([str(tmp_path / "plan.yaml"), "--seeds", "3"])
-    request = predict.request_of(predict._settings(options))
+    request = request_of(predict._settings(options))
     assert request.design == Design(rho=0.2, radii=(0.4,), seeds=3, scan_seeds=1)
     assert request.predictions == ("R5",)
     assert {(c.rho, c.seed, c.epochs) for c in request.plan.configurations} == {
@@ -405,8 +400,8 @@ def test_helpers_of_these_tests_write_what_real_runs_do(tmp_path: Path) -> None:
         (r["split"], r["metric"], r["attribute"]) for r in json.loads(path.read_text())["checkpoints"]["final"]["rows"]
     }
     shutil.rmtree(tmp_path / "runs")
-    from realdata import evaluate
-    from realdata.models import build
+    from realdata.measures import evaluate
+    from realdata.models.build import build
 
     configuration = complete({"data": "cifar_mnist", "model": "mlp", "levels": LEVELS}).replace(batch_size=16)
     data = fake_parts.tiny()

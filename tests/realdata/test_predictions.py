@@ -12,7 +12,8 @@ from prediction_rows import World, base, gathered, made, store
 from scipy import stats
 
 from realdata.predictions import FAILS, HOLDS, PREDICTIONS, UNDECIDED, Design, PredictionData, combined, trainings
-from realdata.predictions.base import Finding, Interval, PartSpec, decided_by_sign, interval_of, untestable
+from realdata.predictions.intervals import Interval, interval_of
+from realdata.predictions.prediction import Finding, PartSpec, decided_by_sign, untestable
 from realdata.predictions.r4_contraction import slope_and_r2
 from realdata.predictions.r5_radius import best_radius_and_scale, scan
 

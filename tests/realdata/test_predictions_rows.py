@@ -9,7 +9,7 @@ import pytest
 from test_evaluate import CONFIGURATION, QUICK, Measured, made_up, trained
 
 from realdata.datasets.base import TRAIN
-from realdata.evaluate import cramers_v, evaluate
+from realdata.measures.evaluate import cramers_v, evaluate
 
 torch = pytest.importorskip("torch")
 

@@ -15,31 +15,21 @@ import fake_parts
 import pytest
 
 from realdata import __main__ as entry
-from realdata import jobs
 from realdata.configuration import RunConfiguration
-from realdata.options import HELP, complete, scalar, typed
+from realdata.datasets import loading
+from realdata.settings.completion import complete
+from realdata.settings.flags import HELP
+from realdata.values import scalar, typed
 from sambalance_tools.command_line import run_command
-
-PARTS = ("datasets", "train", "checkpoints", "evaluate", "probe")
 
 
 @pytest.fixture(autouse=True)
-def parts() -> Iterator[None]:
-    """The stand-ins for the other parts, and afterwards what was there before."""
-    package = sys.modules["realdata"]
-    modules = {name: module for name, module in sys.modules.items() if name.startswith("realdata.")}
-    attributes = {name: getattr(package, name) for name in PARTS if hasattr(package, name)}
-    fake_parts.install()
-    jobs._load.cache_clear()
+def parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The stand-ins for the data sets and for the steps of a job."""
+    fake_parts.install(monkeypatch.setattr)
+    loading._load.cache_clear()
     yield
-    jobs._load.cache_clear()
-    for name in PARTS:
-        sys.modules.pop(f"realdata.{name}", None)
-        if hasattr(package, name):
-            delattr(package, name)
-    sys.modules.update(modules)
-    for name, module in attributes.items():
-        setattr(package, name, module)
+    loading._load.cache_clear()
 
 
 def run(tmp_path: Path, *arguments: str) -> Path:
@@ -69,7 +59,8 @@ def test_help_names_the_commands_and_is_quick() -> None:
     assert time.perf_counter() - started < 5  # 0.3 s on an idle machine; torch alone takes longer than a busy one's 5
     for command in entry.COMMANDS:
         assert command in done.stdout
-    heavy = "import sys; from realdata import run, sweep, report; run.parser(); sweep.parser(); report.parser();"
+    heavy = "import sys; from realdata.commands import predict, report, run, sweep;"
+    heavy += "predict.parser(); report.parser(); run.parser(); sweep.parser();"
     heavy += "print({'torch', 'sklearn', 'pandas', 'torchvision', 'PIL', 'matplotlib'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

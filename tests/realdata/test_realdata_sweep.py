@@ -19,12 +19,14 @@ import numpy as np
 import pytest
 from test_realdata_cli import parts  # noqa: F401 - the stand-ins, in this process too
 
-from realdata import sweep
+from realdata.commands import sweep
 from realdata.configuration import RunConfiguration
-from realdata.estimate import duration, estimate, first_rows, time_training
-from realdata.jobs import DONE, ELSEWHERE, Job, Outcome, do, state
-from realdata.locks import Locked, job_lock
-from realdata.plan import make_plan, read_plan
+from realdata.settings.flags import settings_from
+from realdata.settings.plan import make_plan, read_plan
+from realdata.sweeps.estimate import duration, estimate, first_rows, time_training
+from realdata.sweeps.jobs import DONE, ELSEWHERE, Job, Outcome, do, state
+from realdata.sweeps.locks import Locked, job_lock
+from realdata.sweeps.work import local_executor, work
 from sambalance_tools.command_line import run_command
 
 SHORT = ["--epochs", "1", "--levels", "0.4,0.1"]
@@ -140,7 +142,7 @@ def test_flags_stand_for_what_the_file_says(tmp_path: Path) -> None:
     path = tmp_path / "plan.yaml"
     path.write_text("data: fake\nseeds: 3\nrho: [0, 0.1]\nlr: 0.1\ndata_options: {correlation: 0.5}\nroot: here\n")
     flags = ["--seed", "4", "--rho", "0,0.2", "--data-option", "target=a", "--data-option", "target=b", "--lr", "1,2"]
-    settings = sweep.settings_from(sweep.parser().parse_args([str(path), *flags]))
+    settings = settings_from(sweep.parser().parse_args([str(path), *flags]))
     found = {
         (each.seed, each.rho, each.lr, each.data_options["target"], each.data_options["correlation"])
         for each in make_plan(settings).configurations
@@ -188,7 +190,7 @@ def test_sigkill_in_the_middle_loses_no_job_and_does_none_twice(tmp_path: Path) 
     assert [steps_done(directory) for directory in runs(tmp_path)] == [list(range(fake_parts.STEPS))] * 6
     evaluated = [(directory / "evaluated.log").read_text().splitlines() for directory in runs(tmp_path)]
     assert all(len(lines) == len(set(lines)) == 3 for lines in evaluated)
-    from realdata.results import read_results
+    from realdata.results.parquet import read_results
 
     assert read_results(tmp_path / "out" / "results.parquet")["run"].nunique() == 6
 
@@ -282,7 +284,7 @@ def test_workers_default_to_gpus_or_cores(tmp_path: Path, monkeypatch: pytest.Mo
 
     def chosen(gpus: int, workers: int | None = None, threads: int | None = None, device: str = "auto") -> Any:
         monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-        return sweep.local_executor(workers, threads, tmp_path, device)
+        return local_executor(workers, threads, tmp_path, device)
 
     found = [(each.workers, each.threads) for each in (chosen(0), chosen(0, 2), chosen(0, 2, 1), chosen(2))]
     assert found == [(6, 1), (2, 3), (2, 1), (2, 3)]
@@ -307,7 +309,7 @@ def test_a_held_lock_refuses_and_says_who_holds_it(tmp_path: Path) -> None:
 
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
-    code = f"from realdata.locks import job_lock; from pathlib import Path; import time\n\
+    code = f"from realdata.sweeps.locks import job_lock; from pathlib import Path; import time\n\
 with job_lock(Path({str(tmp_path / 'job')!r})):\n    print('held', flush=True); time.sleep(60)"
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=fake_parts.ROOT)
     assert holder.stdout is not None
@@ -323,13 +325,13 @@ def test_checkpoints_that_were_evaluated_are_not_evaluated_again(tmp_path: Path)
     job = made_job(tmp_path, data_options={"fault": "evaluate"})
     for attempt in (1, 2):
         assert do(job).reason == "while evaluating checkpoint final: RuntimeError: probe did not converge", attempt
-    assert (Path(job.directory) / "evaluated.log").read_text().splitlines() == ["loss-0.4 20 0", "loss-0.2 20 0"]
+    assert (Path(job.directory) / "evaluated.log").read_text().splitlines() == ["loss-0.4 1 0", "loss-0.2 1 0"]
 
 
 def test_the_same_weights_at_two_levels_are_evaluated_once(tmp_path: Path) -> None:
     job = made_job(tmp_path, data_options={"fault": "steep"})
     assert do(job).status == DONE
-    assert (Path(job.directory) / "evaluated.log").read_text().splitlines() == ["loss-0.4 20 0", "final 20 0"]
+    assert (Path(job.directory) / "evaluated.log").read_text().splitlines() == ["loss-0.4 1 0", "final 1 0"]
     checkpoints = json.loads((Path(job.directory) / "rows.json").read_text())["checkpoints"]
     assert checkpoints["loss-0.4"]["rows"] == checkpoints["loss-0.2"]["rows"] != checkpoints["final"]["rows"]
 
@@ -355,7 +357,7 @@ def test_jobs_of_another_sweep_are_asked_for_again_at_the_end(
             for name in asked[-1]:
                 yield Outcome(name, ELSEWHERE if name == names[0] and len(asked) == 1 else DONE, "", 2.0)
 
-    outcomes = sweep.work(jobs, Scripted())
+    outcomes = work(jobs, Scripted())
     assert asked == [names, names[:1]]
     assert sorted((each.hash, each.status) for each in outcomes) == sorted((name, DONE) for name in names)
     assert "[2/2] done" in capsys.readouterr().out
@@ -365,7 +367,7 @@ def test_any_executor_can_do_the_jobs(tmp_path: Path) -> None:
     """The interface for a cluster: nothing but plain values goes to ``do``, and outcomes come back in any order."""
     jobs = [made_job(tmp_path, seed) for seed in (0, 1, 2)]
     assert all(Job.from_dict(json.loads(json.dumps(job.as_dict()))) == job for job in jobs)
-    outcomes = sweep.work(jobs, Serial())
+    outcomes = work(jobs, Serial())
     assert [each.status for each in outcomes] == [DONE] * 3
     assert [state(Path(job.directory)) for job in jobs] == [DONE] * 3
 
@@ -398,7 +400,7 @@ def test_a_resumed_training_does_not_serve_the_estimate(tmp_path: Path) -> None:
 
 def test_a_timing_is_the_difference_of_two_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
     """A training takes 3 s at its start and 0.01 s per image: only the images count."""
-    from realdata import train
+    from realdata.training import train
 
     now = [0.0]
 

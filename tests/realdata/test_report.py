@@ -13,12 +13,12 @@ import pytest
 from scipy import stats
 from test_results import row, store
 
-from realdata import report
+from realdata.commands import report
 from realdata.configuration import RunConfiguration
-from realdata.results import read_results, write_results
-from realdata.summary import ALL_TARGETS, MEASURES, Panel, panels, rule_name, t_interval, values_of
-from realdata.tables import excludes_zero, panel_tables, written
-from realdata.text_table import TableCell, TextTable
+from realdata.results.parquet import read_results, read_settings, write_results
+from realdata.results.summary import ALL_TARGETS, MEASURES, Panel, panels, rule_name, t_interval, values_of
+from realdata.results.tables import excludes_zero, panel_tables, written
+from realdata.results.text_table import TableCell, TextTable
 from sambalance_tools.command_line import run_command
 
 HARD = MEASURES[0]
@@ -59,7 +59,7 @@ def sweep_folder(tmp_path: Path) -> Path:
 
 def only_panel(out: Path) -> Panel:
     write_results(out)
-    (panel,) = panels(read_results(out / "results.parquet"), report.read_settings(out / "results.json"))
+    (panel,) = panels(read_results(out / "results.parquet"), read_settings(out / "results.json"))
     return panel
 
 
@@ -189,7 +189,7 @@ def test_a_report_has_tables_and_figures_that_can_be_opened(sweep_folder: Path, 
 
 
 def test_figures_draw_what_the_tables_say(sweep_folder: Path) -> None:
-    from realdata.figures import against_loss, against_rho, lorenz_curves, panel_figures
+    from realdata.results.figures import against_loss, against_rho, lorenz_curves, panel_figures
 
     panel = only_panel(sweep_folder)
     values = {HARD: values_of(panel, HARD)}
@@ -208,7 +208,7 @@ def test_figures_draw_what_the_tables_say(sweep_folder: Path) -> None:
 
 
 def test_texts_of_a_figure_do_not_overlap(sweep_folder: Path) -> None:
-    from realdata.figures import panel_figures
+    from realdata.results.figures import panel_figures
 
     for _, figure in panel_figures(only_panel(sweep_folder)):
         figure.canvas.draw()

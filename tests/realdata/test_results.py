@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from realdata.configuration import RunConfiguration
-from realdata.results import COLUMNS, collect, collect_settings, read_results, setting_of_values, write_results
+from realdata.results.parquet import COLUMNS, collect, collect_settings, read_results, setting_of_values, write_results
 
 LEVELS = (0.4, 0.1)
 

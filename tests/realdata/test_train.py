@@ -20,22 +20,24 @@ from torch import nn  # noqa: E402
 from torch.nn.functional import cross_entropy  # noqa: E402
 from toy_images import configuration, toy  # noqa: E402
 
-from realdata import checkpoints  # noqa: E402
-from realdata import train as training  # noqa: E402
-from realdata.augmentation import ORDER, Augmentation, generator  # noqa: E402
-from realdata.batches import Normalization  # noqa: E402
 from realdata.datasets.base import TRAIN  # noqa: E402
-from realdata.extraction import extract  # noqa: E402
-from realdata.models import build  # noqa: E402
-from realdata.optimization import Stepper, learning_rate  # noqa: E402
-from realdata.train import train  # noqa: E402
+from realdata.datasets.batches import Normalization  # noqa: E402
+from realdata.measures.extraction import extract  # noqa: E402
+from realdata.models.build import build  # noqa: E402
+from realdata.models.weights_file import read_weights  # noqa: E402
+from realdata.training import checkpoints  # noqa: E402
+from realdata.training import train as training  # noqa: E402
+from realdata.training.augmentation import ORDER, Augmentation, generator  # noqa: E402
+from realdata.training.loading import load as load_checkpoint  # noqa: E402
+from realdata.training.optimization import Stepper, learning_rate  # noqa: E402
+from realdata.training.train import train  # noqa: E402
 
 CPU = torch.device("cpu")
 
 
 def weights(run: checkpoints.TrainedRun, name: str = "final") -> dict[str, torch.Tensor]:
     path = next(c.path for c in run.checkpoints if c.name == name)
-    return checkpoints.read_weights(path)["model"]
+    return read_weights(path)["model"]
 
 
 def metrics(directory: Path) -> list[dict[str, Any]]:
@@ -183,7 +185,7 @@ def test_training_on_a_gpu(precision: str, method: str, tmp_path: Path) -> None:
     train(settings.replace(precision="float32"), toy(), tmp_path / "cpu", device="cpu", progress=False)
     there, here = metrics(tmp_path / "gpu"), metrics(tmp_path / "cpu")
     assert there[1]["training_loss"] == pytest.approx(here[1]["training_loss"], rel=0.3)
-    model = checkpoints.load(run.checkpoints[-1], settings, toy(), "cuda")
+    model = load_checkpoint(run.checkpoints[-1], settings, toy(), "cuda")
     assert extract(model, toy(), np.arange(5)).features.shape == (5, 8)
 
 
@@ -213,7 +215,7 @@ def test_a_checkpoint_s_loss_is_the_mean_over_the_training_set_in_evaluation_mod
     data = toy()
     settings = configuration(epochs=3, augmentation="crop_flip")
     for checkpoint in train(settings, data, tmp_path, progress=False).checkpoints:
-        model = checkpoints.load(checkpoint, settings, data)
+        model = load_checkpoint(checkpoint, settings, data)
         assert not model.training
         rows = data.rows(TRAIN)
         logits = torch.from_numpy(extract(model, data, rows).logits)
@@ -224,7 +226,7 @@ def test_a_checkpoint_s_loss_is_the_mean_over_the_training_set_in_evaluation_mod
 def test_accuracies_of_groups_are_those_of_the_model(tmp_path: Path) -> None:
     data = toy()
     run = train(configuration(), data, tmp_path, progress=False)
-    model = checkpoints.load(run.checkpoints[-1], configuration(), data)
+    model = load_checkpoint(run.checkpoints[-1], configuration(), data)
     last = metrics(tmp_path)[-1]
     for split, name in ((0, "training"), (1, "validation"), (2, "test")):
         rows = data.rows(split)
@@ -412,13 +414,13 @@ def test_a_checkpoint_that_does_not_fit_is_one_clear_error(tmp_path: Path) -> No
     run = train(configuration(epochs=1), toy(), tmp_path, progress=False)
     final = run.checkpoints[-1]
     with pytest.raises(ValueError, match=r"final.pt is not of model 'small_cnn' with model_options="):
-        checkpoints.load(final, configuration(model_options={"width": 8}), toy())
+        load_checkpoint(final, configuration(model_options={"width": 8}), toy())
     final.path.write_bytes(final.path.read_bytes()[:200])
     with pytest.raises(ValueError, match=r"final.pt cannot be read"):
-        checkpoints.load(final, configuration(), toy())
+        load_checkpoint(final, configuration(), toy())
     final.path.unlink()
     with pytest.raises(ValueError, match=r"final.pt cannot be read"):
-        checkpoints.load(final, configuration(), toy())
+        load_checkpoint(final, configuration(), toy())
     with pytest.raises(ValueError, match="holds no run"):
         checkpoints.read_run(tmp_path / "elsewhere")
 

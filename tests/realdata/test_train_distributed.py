@@ -16,9 +16,10 @@ torch = pytest.importorskip("torch")
 
 from toy_images import configuration, toy  # noqa: E402
 
-from realdata import checkpoints  # noqa: E402
-from realdata.processes import require_divisible  # noqa: E402
-from realdata.train import train  # noqa: E402
+from realdata.models.weights_file import read_weights  # noqa: E402
+from realdata.training import checkpoints  # noqa: E402
+from realdata.training.distributed import require_divisible  # noqa: E402
+from realdata.training.train import train  # noqa: E402
 
 pytestmark = pytest.mark.skipif(
     not (torch.distributed.is_available() and torch.distributed.is_gloo_available()), reason="torch has no gloo"
@@ -92,7 +93,7 @@ def test_two_processes_train_what_one_trains(name: str, folder: Path, tmp_path: 
     alone = train(settings, toy(), tmp_path, device="cpu", progress=False)
     together = checkpoints.read_run(folder / name)
     assert [c.name for c in together.checkpoints] == [c.name for c in alone.checkpoints]
-    ours, theirs = (checkpoints.read_weights(run.checkpoints[-1].path)["model"] for run in (alone, together))
+    ours, theirs = (read_weights(run.checkpoints[-1].path)["model"] for run in (alone, together))
     for key in ours:
         # Sums in another order: float32 rounding of 1e-7, grown over 18 steps.
         torch.testing.assert_close(theirs[key], ours[key], rtol=1e-3, atol=1e-5)
@@ -109,7 +110,7 @@ def test_all_processes_agree_that_a_run_diverged(folder: Path) -> None:
 
 def test_two_processes_resume_bit_for_bit(folder: Path) -> None:
     once, resumed = (checkpoints.read_run(folder / name) for name in ("sam", "resumed"))
-    ours, theirs = (checkpoints.read_weights(run.checkpoints[-1].path)["model"] for run in (once, resumed))
+    ours, theirs = (read_weights(run.checkpoints[-1].path)["model"] for run in (once, resumed))
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     assert len(checkpoints.read_metrics(resumed.directory)) == 3
 

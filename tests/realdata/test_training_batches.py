@@ -13,9 +13,9 @@ torch = pytest.importorskip("torch")
 
 from toy_images import toy  # noqa: E402
 
-from realdata import batches  # noqa: E402
-from realdata.augmentation import Augmentation, generator  # noqa: E402
-from realdata.batches import Source, chunks_of  # noqa: E402
+from realdata.datasets import batches  # noqa: E402
+from realdata.datasets.batches import Source, chunks_of  # noqa: E402
+from realdata.training.augmentation import Augmentation, generator  # noqa: E402
 
 CPU = torch.device("cpu")
 

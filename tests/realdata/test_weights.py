@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from realdata.weights import (
+from realdata.measures.example_weights import (
     Head,
     association,
     example_weights,

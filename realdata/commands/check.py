@@ -1,0 +1,200 @@
+"""Is a data set complete and readable? What is there, how many images each group has, and which files are broken.
+
+    python -m realdata check waterbirds --root ~/data
+    python -m realdata check pacs --root ~/data --target sketch --broken skip
+
+Prints the files that are expected, those that were found, images by split and group, and the first problem with its
+remedy. Every image is decoded, unless --quick is given. Nothing is written. The exit status is 0 if the data set can be
+used and 2 if it cannot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from realdata.configuration import BROKEN
+from sambalance_tools.command_line import OneLineParser, module_parser
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from realdata.datasets.specification import Contents, DataSetSpec
+
+SPLITS = ("train", "validation", "test")
+MANY_GROUPS = 40
+NAMED = 100
+"""Broken files that are named; more of them are only counted."""
+INDENT = "    "
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Check a data set, see the module; SystemExit(2) if it cannot be used, ValueError for bad arguments."""
+    from realdata import datasets
+
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = arguments[0] if arguments and not arguments[0].startswith("-") else None
+    declared = datasets.spec(name) if name is not None else None
+    parsed = parser(datasets.names(), declared).parse_args(arguments)
+    if declared is None:
+        raise ValueError(f"the name of the data set comes first; allowed: {', '.join(datasets.names())}")
+    root = datasets.root_folder(parsed.root)
+    options, note = chosen_options(declared, vars(parsed))
+    if not report(declared, root, options, note, quick=parsed.quick, skip=parsed.broken == "skip"):
+        raise SystemExit(2)
+
+
+def parser(names: Sequence[str], declared: DataSetSpec | None) -> OneLineParser:
+    """The command line, with the options of the data set if it is known."""
+    made = module_parser("realdata check", __doc__)
+    made.add_argument("name", metavar="NAME", help=", ".join(names))
+    made.add_argument("--root", required=True, metavar="DIR", help="the folder that holds the data set")
+    made.add_argument("--broken", choices=BROKEN, default="fatal", help="skip: broken images do not make it unusable")
+    made.add_argument("--quick", action="store_true", help="decode no image")
+    if declared is not None:
+        add_options(made, declared)
+    return made
+
+
+def add_options(made: argparse.ArgumentParser, declared: DataSetSpec) -> None:
+    """The data set's own options; unset ones stay None."""
+    group = made.add_argument_group(f"options of {declared.name}")
+    for name, text in declared.options_help.items():
+        flag = "--" + name.replace("_", "-")
+        group.add_argument(flag, dest=f"option_{name}", metavar="X", help=text.replace("%", "%%"))
+
+
+def chosen_options(declared: DataSetSpec, given: Mapping[str, Any]) -> tuple[Any, str]:
+    """The options that were given, and what is said of a target that was not."""
+    named = {name: given[f"option_{name}"] for name in declared.options_help if given[f"option_{name}"] is not None}
+    if "target" not in declared.options_help or "target" in named:
+        return declared.make_options(named), ""
+    text = declared.options_help["target"]
+    first = text.rpartition("one of ")[2].split(", ")[0]
+    return declared.make_options({**named, "target": first}), f"with target {first}, as an example (--target)"
+
+
+def report(declared: DataSetSpec, root: Path, options: Any, note: str, *, quick: bool, skip: bool) -> bool:
+    """Print everything; whether the data set can be used."""
+    from realdata.datasets.specification import DataProblem
+
+    print(f"{declared.name} in {root}\n\nexpected")
+    print(textwrap.indent(declared.tree, INDENT))
+    try:
+        contents = declared.inspect(root, options)
+    except DataProblem as error:
+        return unusable(error.problem, error.remedy, declared)
+    print("\nfound")
+    width = max(len(what) for what, _ in contents.found)
+    for what, value in contents.found:
+        print(f"{INDENT}{what:{width}}  {value}")
+    print(f"{INDENT}{'title':{width}}  {contents.title}")
+    for remark in contents.remarks:
+        print(f"{INDENT}note: {remark}")
+    print_counts(contents, note)
+    problem = None if quick else decode_everything(contents, skip)
+    if problem is not None:
+        return unusable(*problem, declared)
+    print("\nusable")
+    return True
+
+
+def unusable(problem: str, remedy: str, declared: DataSetSpec) -> bool:
+    """Print what is wrong; False."""
+    print(f"\nproblem\n{INDENT}{problem}\nremedy\n{INDENT}{remedy}")
+    print(f"\nnot usable (where the files are to be had: {declared.source_of_files})")
+    return False
+
+
+def print_counts(contents: Contents, note: str) -> None:
+    """Images by split and by group, as tables."""
+    import numpy as np
+
+    groups, environments, labels = (
+        len(names) for names in (contents.group_names, contents.environment_names, contents.label_names)
+    )
+    split = contents.split.astype(np.int64)
+    if environments > 1:
+        by_split = crossed(contents.environment, environments, split, len(SPLITS))
+        print_table(f"images by environment and split {note}".rstrip(), contents.environment_names, SPLITS, by_split)
+        rows, names = contents.group, contents.group_names
+        if groups == environments * labels:
+            rows, names = contents.label, contents.label_names
+        title, columns = "images by {} and environment", contents.environment_names
+        table = crossed(rows, len(names), contents.environment, environments)
+    else:
+        rows, names, title, columns = contents.group, contents.group_names, "images by {} and split", SPLITS
+        table = crossed(rows, groups, split, len(SPLITS))
+    kind = "class" if names is contents.label_names else "group"
+    if len(names) <= MANY_GROUPS:
+        print_table(title.format(kind), names, columns, table)
+    else:
+        sizes = table.sum(0)
+        print(f"\n{title.format(kind)}: {len(names)} are too many to list; smallest and largest")
+        for column, name in enumerate(columns):
+            least, most = int(table[:, column].argmin()), int(table[:, column].argmax())
+            print(
+                f"{INDENT}{name}: {sizes[column]:,} images, {table[least, column]:,} ({names[least]})"
+                f" to {table[most, column]:,} ({names[most]})"
+            )
+    fit, measured = (int((contents.probe_split == part).sum()) for part in (0, 1))
+    print(f"\nprobes are fitted on {fit:,} images and measured on {measured:,}")
+
+
+def crossed(rows: NDArray[np.int64], height: int, columns: NDArray[np.int64], width: int) -> NDArray[np.int64]:
+    """How often each pair occurs, [height, width]."""
+    import numpy as np
+
+    return np.bincount(rows * width + columns, minlength=height * width).reshape(height, width)
+
+
+def print_table(title: str, names: Sequence[str], columns: Sequence[str], table: NDArray[np.int64]) -> None:
+    """A table of counts with its sums."""
+    cells = [[f"{count:,}" for count in row] + [f"{row.sum():,}"] for row in table]
+    cells.append([f"{count:,}" for count in table.sum(0)] + [f"{table.sum():,}"])
+    heads = [*columns, "all"]
+    widths = [max(len(head), *(len(row[place]) for row in cells)) for place, head in enumerate(heads)]
+    first = max(len("all"), *(len(name) for name in names))
+    print(f"\n{title}")
+    for name, row in zip(["", *names, "all"], [heads, *cells], strict=True):
+        print(f"{INDENT}{name:{first}}" + "".join(f"  {cell:>{wide}}" for cell, wide in zip(row, widths, strict=True)))
+
+
+def decode_everything(contents: Contents, skip: bool) -> tuple[str, str] | None:
+    """Decode every image file; the problem and its remedy if some are broken and may not be skipped."""
+    from realdata.datasets.decoding import decode_all
+    from sambalance_tools.progress import ProgressBar
+
+    started = time.monotonic()
+    total, broken, sizes = 0, [], Counter[str]()
+    for source in contents.source.files():
+        transform = source.resolved(None)
+        sizes[f"{transform.width}x{transform.height} pixels by {transform.name!r}"] += len(source)
+        with ProgressBar("decoding images") as bar:
+            faults = decode_all(source.paths, transform, None, bar)
+        total += len(source)
+        broken += [f"{source.base / source.names[row]}: {reason}" for row, reason in faults.items()]
+    if not total:
+        print("\nno image files to decode: the images were read and have the right sizes")
+        return None
+    print(f"\ndecoded {total:,} image files in {time.monotonic() - started:.1f} s, to {', '.join(sizes)}")
+    if not broken:
+        return None
+    print(f"\nbroken image files: {len(broken):,}")
+    for line in broken[:NAMED]:
+        print(INDENT + line)
+    if len(broken) > NAMED:
+        print(f"{INDENT}and {len(broken) - NAMED:,} more")
+    if skip:
+        print(f"{INDENT}left out (--broken skip); the tables above still count them")
+        return None
+    return f"{len(broken):,} of {total:,} image files cannot be decoded", (
+        "copy these again, or leave them out with --broken skip"
+    )

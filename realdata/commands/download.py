@@ -1,0 +1,194 @@
+"""Download what has a published checksum: MNIST, Fashion-MNIST and CIFAR-10. Only when this command is called.
+
+    python -m realdata download mnist --root ~/data
+    python -m realdata download cifar_mnist --root ~/data        (what that data set needs)
+
+Files land where the loaders look for them: MNIST/raw, FashionMNIST/raw and cifar-10-batches-py below the root. A file
+that is there already and has its checksum is left alone. All other data sets have terms that you must accept yourself;
+for those the command says where.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+import tarfile
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from sambalance_tools.command_line import module_parser
+from sambalance_tools.files import atomic_path
+from sambalance_tools.progress import ProgressBar
+
+BLOCK = 1 << 18
+TIMEOUT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file with its checksum.
+
+    Attributes:
+        urls: where it is; the next one is tried if one fails. md5: as published (torchvision checks the same).
+        place: where it goes below the root. unpack: whether it is a tar archive, whose folder of the name of ``place``
+            is unpacked there.
+    """
+
+    urls: tuple[str, ...]
+    md5: str
+    place: str
+    unpack: bool = False
+
+
+def _idx(bases: Sequence[str], folder: str, sums: Sequence[tuple[str, str]]) -> tuple[Source, ...]:
+    return tuple(Source(tuple(base + name for base in bases), md5, f"{folder}/raw/{name}") for name, md5 in sums)
+
+
+SOURCES: dict[str, tuple[Source, ...]] = {
+    "mnist": _idx(
+        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
+        "MNIST",
+        (
+            ("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
+            ("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432"),
+            ("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3"),
+            ("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c"),
+        ),
+    ),
+    "fashion_mnist": _idx(
+        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
+        "FashionMNIST",
+        (
+            ("train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+            ("train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe"),
+            ("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79"),
+            ("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310"),
+        ),
+    ),
+    "cifar10": (
+        Source(
+            ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
+            "c58f30108f718f92721af3b95e74349a",
+            "cifar-10-batches-py",
+            unpack=True,
+        ),
+    ),
+}
+
+NEEDS = {"cifar_mnist": ("cifar10", "mnist"), "colored_mnist": ("mnist",), "rotated_mnist": ("mnist",)}
+"""What the data sets that are made of these files need."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Download a data set, see the module; a ValueError if it cannot be had this way, or fails."""
+    parser = module_parser("realdata download", __doc__)
+    allowed = (*SOURCES, *NEEDS)
+    parser.add_argument("name", metavar="NAME", help=", ".join(allowed))
+    parser.add_argument("--root", required=True, metavar="DIR", help="the folder to put it below; made if needed")
+    parsed = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    if parsed.name not in allowed:
+        raise ValueError(refusal(parsed.name, allowed))
+    root = Path(parsed.root).expanduser()
+    try:
+        for part in NEEDS.get(parsed.name, (parsed.name,)):
+            for source in SOURCES[part]:
+                fetch(source, root)
+    except OSError as error:
+        raise ValueError(f"--root={parsed.root}: cannot write there ({error}); allowed: a writable folder") from None
+
+
+def refusal(name: str, allowed: Sequence[str]) -> str:
+    """Why this one is not downloaded, and where it is to be had."""
+    from realdata import datasets
+
+    declared = datasets.spec(name) if name in datasets.names() else None
+    if declared is None:
+        return f"data={name!r} is not known; allowed: {', '.join(allowed)}"
+    return (
+        f"data={name!r} has terms that you must accept yourself ({declared.card.licence}): get it from"
+        f" {declared.source_of_files}, then: python -m realdata check {name} --root DIR; allowed here:"
+        f" {', '.join(allowed)}"
+    )
+
+
+def fetch(source: Source, root: Path) -> None:
+    """Bring one file to its place, whole and with its checksum, or not at all."""
+    target = root / source.place
+    if source.unpack and target.is_dir():
+        print(f"{target} is there already (python -m realdata check says whether it is whole)")
+        return
+    if not source.unpack and target.is_file() and md5_of(target) == source.md5:
+        print(f"{target} is there already, with the right checksum")
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    faults = []
+    for url in source.urls:
+        try:
+            if source.unpack:
+                with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as folder:
+                    archive = Path(folder) / "archive.tar.gz"
+                    retrieve(url, archive, source.md5)
+                    unpack(archive, target, Path(folder))
+            else:
+                with atomic_path(target) as partial:
+                    retrieve(url, partial, source.md5)
+        except (ValueError, urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            faults.append(f"{url} ({getattr(error, 'reason', None) or error})")
+            continue
+        print(f"{target}")
+        return
+    raise ValueError(f"{target.name} could not be downloaded: {'; '.join(faults)}; allowed: try again later")
+
+
+def retrieve(url: str, target: Path, md5: str) -> None:
+    """Write the content of ``url`` to ``target``; a ValueError if its checksum is not ``md5``."""
+    total = hashlib.md5(usedforsecurity=False)
+    done = 0
+    with (
+        urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer,
+        open(target, "wb") as file,
+        ProgressBar(f"downloading {url.rpartition('/')[2]}") as bar,
+    ):
+        length = int(answer.headers.get("Content-Length") or 0)
+        while block := answer.read(BLOCK):
+            file.write(block)
+            total.update(block)
+            done += len(block)
+            bar(done, max(length, done + 1))
+    if total.hexdigest() != md5:
+        raise ValueError(f"{done:,} bytes with md5 {total.hexdigest()}, not {md5}")
+
+
+def unpack(archive: Path, target: Path, scratch: Path) -> None:
+    """Unpack the plain files of an archive's folder ``target.name``; the folder appears whole or not at all."""
+    made = scratch / target.name
+    made.mkdir()
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                path = PurePosixPath(member.name)
+                content = tar.extractfile(member) if member.isfile() else None
+                # Nothing but files directly in that folder: whatever else an archive holds stays in it.
+                if content is None or path.parts[:-1] != (target.name,):
+                    continue
+                with open(made / path.name, "wb") as file:
+                    shutil.copyfileobj(content, file)
+    except tarfile.TarError as error:
+        raise ValueError(f"not an archive: {error}") from None
+    if not any(made.iterdir()):
+        raise ValueError(f"the archive holds no folder {target.name}")
+    made.replace(target)
+
+
+def md5_of(path: Path) -> str:
+    """MD5 of a file's content, in hexadecimal digits."""
+    total = hashlib.md5(usedforsecurity=False)
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK):
+            total.update(block)
+    return total.hexdigest()

@@ -1,0 +1,135 @@
+"""Train what the predictions R1 to R7 need on real data, evaluate it, and give each a verdict per data set.
+
+    python -m realdata predict --data cifar_mnist,pacs,celeba,waterbirds --root data --out out/predict
+    python -m realdata predict --data waterbirds --predictions R1,R4 --seeds 3 --dry-run --root data
+    python -m realdata predict plan.yaml --no-train
+    python -m realdata predict --out out/predict                what was asked for last time, there
+
+A file has the settings of trainings as a sweep has them, without method, effect and seed; each of its grids is a base
+setting. Data sets have settings of their own, which flags and files stand over. Runs lie in OUT/runs as those of a
+sweep, and are resumed like them. Writes predictions.parquet, predictions.json, verdict.md, figures/R1.png ... and
+results.parquet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from realdata.settings.flags import add_configuration_flags, add_job_flags, add_option_flags, settings_from
+from realdata.sweeps.jobs import DIVERGED, DONE, Job, state
+from realdata.sweeps.work import (
+    add_executor_flags,
+    exit_if_failed,
+    local_executor,
+    record_plan,
+    rootless_jobs,
+    say_how_it_went,
+    say_what_is_to_do,
+    work,
+)
+from sambalance_tools.command_line import OneLineParser, module_parser
+from sambalance_tools.files import writable_directory, write_text
+
+if TYPE_CHECKING:
+    pass
+
+if TYPE_CHECKING:
+    from realdata.predictions.request import Request
+
+DEFAULT_OUT = "out/predict"
+SETTINGS = "settings.json"
+"""In OUT: what was asked for, so that the same can be asked for again by OUT alone."""
+
+
+def parser() -> OneLineParser:
+    """The command line."""
+    made = module_parser("realdata predict", __doc__)
+    made.add_argument("file", nargs="?", metavar="FILE.yaml", help="settings; flags stand for what it says")
+    made.add_argument("--data", metavar="NAME,..", help="data sets")
+    made.add_argument("--predictions", metavar="R1,..", help="which of R1 to R7 (default all)")
+    made.add_argument("--rho", type=float, metavar="X", help="main radius of SAM (default 0.1)")
+    made.add_argument("--radii", metavar="X,..", help="further radii of R5 (default 0.3, 3 and 10 times the main one)")
+    made.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N-1 (default 5)")
+    made.add_argument("--scan-seeds", type=int, metavar="N", help="seeds of further radii and of R1c (default 3)")
+    made.add_argument("--embedding", metavar="NAME", help="features of R7: pixels or frozen:NAME (default pixels)")
+    add_job_flags(made)
+    made.add_argument("--out", metavar="DIR", help=f"folder of the results (default {DEFAULT_OUT})")
+    add_executor_flags(made)
+    made.add_argument("--no-train", action="store_true", help="evaluate and judge only what was trained already")
+    made.add_argument("--no-figures", action="store_true", help="write no figures")
+    add_configuration_flags(made, many=True, without=("method", "effect", "rho", "seed"))
+    add_option_flags(made, many=True)
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    from realdata.predictions.judging import judge
+    from realdata.predictions.request import request_of
+
+    options = parser().parse_args(arguments)
+    settings = _settings(options)
+    request = request_of(settings)
+    out = writable_directory(request.plan.out)
+    device = options.device or "auto"
+    jobs, left_out = _jobs(request, out, device, train=not options.no_train)
+    executor = local_executor(options.workers, options.threads, out, device)
+    todo = say_what_is_to_do(jobs, executor, measure=not (options.no_estimate or options.no_train))
+    if left_out:
+        print(f"{left_out} trainings are not finished and left out", flush=True)
+    if options.dry_run:
+        return
+    write_text(out / SETTINGS, json.dumps(settings, indent=1, sort_keys=True))
+    record_plan(out, request.plan.configurations)
+    outcomes = work(todo, executor)
+    if todo:
+        say_how_it_went(outcomes)
+    for path in judge(request, out, figures=not options.no_figures):
+        print(f"  {path}")
+    exit_if_failed(outcomes)
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Settings of the file with those of the flags in their place; with neither, those that OUT remembers."""
+    settings = settings_from(options)
+    for name in ("scan_seeds", "embedding"):
+        if getattr(options, name) is not None:
+            settings[name] = getattr(options, name)
+    for name in ("predictions", "radii"):
+        if getattr(options, name) is not None:
+            settings[name] = [part.strip() for part in getattr(options, name).split(",") if part.strip()]
+    settings.setdefault("out", DEFAULT_OUT)
+    if "data" not in settings and "grids" not in settings:
+        settings = {**_remembered(Path(settings["out"]).expanduser()), **settings}
+    return settings
+
+
+def _remembered(out: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((out / SETTINGS).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise ValueError(
+            f"neither --data nor a file is given, and {out / SETTINGS} does not exist; allowed: one of them"
+        ) from None
+
+
+def _jobs(request: Request, out: Path, device: str, *, train: bool) -> tuple[list[Job], int]:
+    """The jobs, and how many are left out since they are not trained."""
+    from realdata.training.checkpoints import is_finished
+
+    jobs, left_out = [], 0
+    for each, job in zip(request.plan.configurations, rootless_jobs(request.plan, out, device), strict=True):
+        directory = Path(job.directory)
+        # What is done needs no data.
+        if state(directory, job.evaluation) in (DONE, DIVERGED):
+            jobs.append(job)
+        elif train or is_finished(directory):
+            jobs.append(dataclasses.replace(job, root=request.plan.root_of(each.data)))
+        else:
+            left_out += state(directory) not in (DONE, DIVERGED)
+    return jobs, left_out

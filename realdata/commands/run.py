@@ -1,0 +1,96 @@
+"""Train one configuration, evaluate its checkpoints, print a table.
+
+    python -m realdata run cifar_mnist --root data --rho 0.1 --seed 0
+    python -m realdata run pacs --root data --target sketch --model resnet18 --epochs 30
+    python -m realdata run waterbirds --root data --method lsam --rho 0.2 --model-option width=32
+
+The training lies in OUT/runs/HASH, named by everything that changes its result. The same command again shows the
+table of what is there; after an interruption it goes on where it stopped. `python -m realdata run NAME --help` lists
+the options of a data set too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from realdata.settings.completion import complete
+from realdata.settings.flags import (
+    HELP,
+    _add_data_flags,
+    add_configuration_flags,
+    add_job_flags,
+    add_option_flags,
+    data_flag,
+    root_folder,
+)
+from realdata.sweeps.jobs import DIVERGED, ELSEWHERE, FAILURE, Job, do
+from realdata.values import single
+from sambalance_tools.command_line import OneLineParser, module_parser
+from sambalance_tools.files import writable_directory
+
+DEFAULT_OUT = "out/realdata"
+
+
+def parser(data: str | None = None) -> OneLineParser:
+    """The command line; with the name of a data set, its options are flags too."""
+    made = module_parser("realdata run", __doc__)
+    made.add_argument("data", help="name of the data set (python -m realdata check lists them)")
+    add_job_flags(made)
+    made.add_argument(
+        "--out", default=DEFAULT_OUT, metavar="DIR", help=f"folder of the results (default {DEFAULT_OUT})"
+    )
+    made.add_argument("--all", action="store_true", help="print every metric of every checkpoint")
+    if data is not None:
+        _add_data_flags(made, data)
+    add_configuration_flags(made, many=False)
+    add_option_flags(made, many=False)
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # The name of the data set has to be known before its options can be flags.
+    named = given[0] if given and not given[0].startswith("-") else None
+    options = parser(named).parse_args(given)
+    root = root_folder(options.root)
+    configuration = complete(_settings(options))
+    out = writable_directory(options.out)
+    directory = out / "runs" / configuration.hash
+    from realdata.measures.protocols import probe_options
+
+    protocol = options.protocol or "fast"
+    job = Job(
+        configuration.as_dict(), os.path.abspath(root), str(directory.resolve()), options.device or "auto", protocol,
+        probe_options(protocol, single(options.probe_option, "--probe-option")), options.evaluation_seed or 0,
+        progress=True,
+    )  # fmt: skip
+    outcome = do(job)
+    if outcome.status == ELSEWHERE:
+        raise ValueError(f"{directory} is locked: {outcome.reason}; allowed: wait for it, or another --out")
+    if outcome.status == FAILURE:
+        raise ValueError(f"{outcome.reason} (traceback in {directory / 'failed.json'})")
+    from realdata.results.run_table import print_run
+
+    print_run(directory, every_metric=options.all)
+    if outcome.status == DIVERGED:
+        print(f"diverged: {outcome.reason}; a smaller --lr or --rho may help")
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    """What was set, by the names of :class:`RunConfiguration`."""
+    values = {name: getattr(options, name) for name in HELP if getattr(options, name) is not None}
+    data_options: dict[str, Any] = single(options.data_option, "--data-option")
+    for name, value in vars(options).items():
+        option = name.removeprefix("data_option_")
+        if option == name or value is None:
+            continue
+        if option in data_options:
+            raise ValueError(f"{data_flag(option)} and --data-option {option}= are both given; allowed: one of them")
+        data_options[option] = value
+    model_options = single(options.model_option, "--model-option")
+    return {"data": options.data, **values, "data_options": data_options, "model_options": model_options}

@@ -1,0 +1,69 @@
+"""Train every combination of data sets, methods, radii and seeds; say first how many and how long; resume.
+
+    python -m realdata sweep plan.yaml
+    python -m realdata sweep --data cifar_mnist,pacs --method sgd,sam --rho 0,0.05,0.1 --seeds 5 --root data
+    python -m realdata sweep plan.yaml --seeds 1 --dry-run
+
+A file has the settings of a training, one `name: value` a line; a list is an axis. Flags stand for what the file says.
+Each job has a directory, OUT/runs/HASH. Stop a sweep at any time and in any way: the same command goes on, and a
+second sweep beside it shares the work. Writes results.parquet and results.json into OUT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from realdata.settings.flags import (
+    add_configuration_flags,
+    add_job_flags,
+    add_option_flags,
+    settings_from,
+)
+from realdata.settings.plan import make_plan
+from realdata.sweeps.work import (
+    add_executor_flags,
+    exit_if_failed,
+    jobs_of,
+    local_executor,
+    record_plan,
+    say_how_it_went,
+    say_what_is_to_do,
+    work,
+)
+from sambalance_tools.command_line import OneLineParser, module_parser
+from sambalance_tools.files import writable_directory
+
+
+def parser() -> OneLineParser:
+    """The command line."""
+    made = module_parser("realdata sweep", __doc__)
+    made.add_argument("file", nargs="?", metavar="FILE.yaml", help="settings; flags stand for what it says")
+    made.add_argument("--data", metavar="NAME,..", help="data sets")
+    made.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N-1")
+    add_job_flags(made)
+    made.add_argument("--out", metavar="DIR", help="folder of the results (default out/sweep)")
+    add_executor_flags(made)
+    add_configuration_flags(made, many=True)
+    add_option_flags(made, many=True)
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    options = parser().parse_args(arguments)
+    plan = make_plan(settings_from(options))
+    out = writable_directory(plan.out)
+    jobs = jobs_of(plan, out, options.device or "auto")
+    executor = local_executor(options.workers, options.threads, out, options.device or "auto")
+    todo = say_what_is_to_do(jobs, executor, measure=not options.no_estimate)
+    if options.dry_run:
+        return
+    record_plan(out, plan.configurations)
+    outcomes = work(todo, executor)
+    from realdata.results.parquet import write_results
+
+    paths = write_results(out)
+    say_how_it_went(outcomes)
+    for path in paths:
+        print(f"  {path}")
+    exit_if_failed(outcomes)

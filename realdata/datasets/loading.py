@@ -1,0 +1,26 @@
+"""The data set of a configuration, kept by the process that loaded it."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from realdata.configuration import RunConfiguration, Scalar
+
+if TYPE_CHECKING:
+    from realdata.datasets.base import ImageData
+
+
+@functools.lru_cache(maxsize=1)
+def _load(
+    root: str, data: str, size: int | None, broken: str, options: tuple[tuple[str, Scalar], ...], progress: bool
+) -> ImageData:
+    from realdata import datasets
+
+    return datasets.load(data, root, dict(options), size=size, broken=broken, progress=progress)
+
+
+def loaded(root: str, configuration: RunConfiguration, *, progress: bool = False) -> ImageData:
+    """The data of a configuration; a process keeps the set that it used last."""
+    options = tuple(sorted(configuration.data_options.items()))
+    return _load(root, configuration.data, configuration.size, configuration.broken, options, progress)

@@ -1,0 +1,1 @@
+"""Heads on features of real images, beside the toy with their measured strengths."""

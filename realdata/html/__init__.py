@@ -1,0 +1,1 @@
+"""Results and verdicts as one HTML page."""

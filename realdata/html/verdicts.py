@@ -1,0 +1,241 @@
+"""The verdicts of a folder of ``python -m realdata predict``, arranged for a page."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from realdata.predictions.intervals import written
+from realdata.predictions.tables import ALL_DATA, SYMBOLS, name_of, read_predictions
+
+CLAIMS: dict[str, str] = {
+    "C7": "while the gradient norm per example weight, N, is below rho (mu_easy + mu_hard), the hard feature gains on"
+    " the easy one under SAM; under plain gradient descent it only loses",
+    "C8": "a feature shrinks under SAM while N is below rho times its strength; between the two thresholds the easy"
+    " feature shrinks and the hard one grows",
+    "C10": "starts below the collapse boundary, near ||theta|| = rho, run to zero",
+    "C11": "at the phantom point the gap of the weight logits between minority and majority contracts, so that the"
+    " example weights are more even there",
+    "C12": "the phantom point suppresses the easy feature's response more than the hard one's exactly if"
+    " D_hard w_hard / v_hard < D_easy w_easy / v_easy",
+    "C14": "on redundant data all of SAM's balancing comes from the Jacobian (learning-rate scaling); on spurious data"
+    " the example weights matter too",
+    "C21": "for the last layer, phantom margins, weights and responses of any network follow exactly from its"
+    " penultimate features",
+    "C22": "over many features, plain training amplifies in proportion to a feature's strength mu; SAM's log-gain is a"
+    " downward parabola in mu",
+}
+"""What the claims that predictions rest on say, in a sentence each; docs/theory.md has them in full."""
+
+LIKENESS = (
+    (re.compile(r"-like\b|likeness|not the published", re.IGNORECASE), "a likeness, not the published data set"),
+    (re.compile(r"\bsubset\b|\d of [\d,]+ images", re.IGNORECASE), "a subset of the published data set"),
+    (re.compile(r"\bcop(y|ies)\b", re.IGNORECASE), "a copy of the published data set that is not identical to it"),
+)
+"""What a title says of the data's relation to the published ones (titles are made by ``realdata.datasets``)."""
+
+
+def likeness(title: str) -> tuple[str, ...]:
+    """What a title admits: likeness, subset, copy; empty where it names the published data set without a remark."""
+    return tuple(words for pattern, words in LIKENESS if pattern.search(title))
+
+
+@dataclass(frozen=True)
+class Line:
+    """One number of a finding: a part of a prediction, or the whole where it has no parts.
+
+    Attributes:
+        part: "a", "b", ...; "" for the whole. counts: whether it goes into the verdict.
+        estimate, interval: written out; a dash where there is none. n: how many numbers are behind the interval.
+    """
+
+    part: str
+    statement: str
+    verdict: str
+    estimate: str
+    interval: str
+    unit: str
+    n: str
+    rule: str
+    reason: str
+    counts: bool = True
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a prediction is judged on: a data set in one setting.
+
+    Attributes:
+        key: (data, setting, target) of the table. anchor: its id in the page. name: title and target.
+        title: of the data. details: what predictions.json says of it.
+    """
+
+    key: tuple[str, str, str]
+    anchor: str
+    name: str
+    title: str
+    details: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A prediction on one data set: the verdict with its reason, and the numbers behind it."""
+
+    anchor: str
+    place: Place
+    verdict: str
+    reason: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A prediction, and what was found; ``claims`` are pairs of number and sentence, ``across`` compares data sets."""
+
+    name: str
+    title: str
+    statement: str
+    estimator: str
+    rule: str
+    claims: tuple[tuple[str, str], ...]
+    parts: tuple[tuple[str, Mapping[str, Any]], ...]
+    found: tuple[Found, ...]
+    across: tuple[Line, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often it holds, fails, is undecided."""
+        return _counts(self.found)
+
+    def at(self, place: Place) -> Found | None:
+        """What was found on a data set."""
+        return next((each for each in self.found if each.place is place), None)
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """All verdicts; ``details`` is predictions.json: plan, date, versions."""
+
+    places: tuple[Place, ...]
+    predicted: tuple[Predicted, ...]
+    details: Mapping[str, Any]
+
+    @property
+    def all_found(self) -> list[Found]:
+        """The verdicts, prediction by prediction."""
+        return [found for each in self.predicted for found in each.found]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many hold, fail, are undecided."""
+        return _counts(self.all_found)
+
+
+def _counts(found: Iterable[Found]) -> dict[str, int]:
+    verdicts = [each.verdict for each in found]
+    return {verdict: verdicts.count(verdict) for verdict in SYMBOLS}
+
+
+def read_verdicts(out: Path) -> Verdicts | None:
+    """The verdicts in ``out``; None where nothing was predicted there.
+
+    Raises:
+        ValueError: if one of the two files is missing or not what predict writes, or they contradict each other.
+    """
+    table, described = out / "predictions.parquet", out / "predictions.json"
+    if not table.exists() and not described.exists():
+        return None
+    rows = [_plain(row) for row in read_predictions(table).to_dict("records")]
+    details = _read_details(described)
+    unknown = sorted({row["prediction"] for row in rows} - set(details["predictions"]))
+    if unknown:
+        raise ValueError(
+            f"{described} lacks {', '.join(unknown)}, which {table.name} has; allowed: files of one predict"
+        )
+    wrong = sorted({row["verdict"] for row in rows} - set(SYMBOLS))
+    if wrong:
+        raise ValueError(f"verdict={wrong[0]!r} in {table}; allowed: {', '.join(SYMBOLS)}")
+    places = _places([row for row in rows if row["data"] != ALL_DATA], details.get("data", []))
+    predicted = tuple(
+        _predicted(name, each, [row for row in rows if row["prediction"] == name], places)
+        for name, each in sorted(details["predictions"].items())
+    )
+    return Verdicts(places, predicted, details)
+
+
+def _read_details(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        for each in found["predictions"].values():
+            if missing := {"title", "statement", "claim", "estimator", "rule"} - set(each):
+                raise KeyError(*missing)
+        return dict(found)
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist; allowed: predictions.json beside predictions.parquet") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{path} is not what predict writes; allowed: predictions.json of a predict") from None
+
+
+def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """Missing values as None, so that a row of the table is a row of Python."""
+    import pandas as pd
+
+    return {str(name): None if pd.isna(value) else value for name, value in row.items()}
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return row["data"], row["setting"] or "", row["target"] or ""
+
+
+def _places(rows: Sequence[Mapping[str, Any]], described: Sequence[Mapping[str, Any]]) -> tuple[Place, ...]:
+    details = {_key(each): each for each in described}
+    first: dict[tuple[str, str, str], Mapping[str, Any]] = {}
+    for row in rows:
+        first.setdefault(_key(row), row)
+    names = [name_of(row) for row in first.values()]
+    made = []
+    for number, ((key, row), name) in enumerate(zip(first.items(), names, strict=True), 1):
+        # Two settings of one data set have one title.
+        full = name if names.count(name) == 1 else f"{name}, setting {key[1]}"
+        made.append(Place(key, f"data-{number}", full, str(row["title"]), details.get(key, {})))
+    return tuple(made)
+
+
+def _predicted(
+    name: str, described: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], places: Sequence[Place]
+) -> Predicted:  # fmt: skip
+    parts = described.get("parts") or {}
+    found = []
+    for place in places:
+        own = [row for row in rows if _key(row) == place.key]
+        whole = next((row for row in own if not row["part"]), None)
+        if whole is not None:
+            lines = tuple(_line(row, parts) for row in own if row["part"]) or (_line(whole, parts),)
+            anchor = f"{name}-{place.anchor}"
+            found.append(Found(anchor, place, whole["verdict"], str(whole["reason"] or ""), lines))
+    keys = {place.key for place in places}
+    claims = [each.strip() for each in str(described["claim"]).split(",")]
+    return Predicted(
+        name, described["title"], described["statement"], described["estimator"], described["rule"],
+        tuple((claim, CLAIMS.get(claim, "")) for claim in claims if claim),
+        tuple(sorted(parts.items())), tuple(found),
+        tuple(_line(row, parts) for row in rows if _key(row) not in keys),
+    )  # fmt: skip
+
+
+def _line(row: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]) -> Line:
+    estimate, low, high = row["estimate"], row["low"], row["high"]
+    interval = "—"
+    if low is not None and high is not None:
+        interval = f"[{written(low, None, None)}, {written(high, None, None)}]"
+        if row["confidence"] is not None and abs(row["confidence"] - 0.95) > 1e-9:
+            interval += f" at {100 * row['confidence']:.4g} %"
+    return Line(
+        str(row["part"] or ""), str(row["statement"]), row["verdict"], written(estimate, None, None), interval,
+        str(row["unit"] or ""), "—" if row["n"] is None else str(int(row["n"])), str(row["rule"]),
+        str(row["reason"] or ""), bool(parts.get(row["part"], {}).get("counts", True)),
+    )  # fmt: skip

@@ -1,0 +1,229 @@
+"""All that is measured at one checkpoint, in long form: one row for each number.
+
+A row is a dictionary with ``split``, ``metric``, ``attribute`` ("hard", "easy" or ""), ``group``, ``value``, ``low``,
+``high`` (an interval over images; None where there is none) and ``n`` (images behind it). A number that cannot be
+measured, such as the accuracy of a group without images, is a row with ``value`` None and ``n`` 0.
+
+Splits and metrics:
+
+``probe``       ``probing_error``, ``mean_group_probing_error``, ``worst_group_probing_error``, ``group_probing_error``
+                (for each group), ``probe_strength`` (the C that was chosen), ``probe_unconverged``; for each attribute.
+``train``, ``validation``, ``test``
+                ``loss`` (nats), ``accuracy``, ``mean_group_accuracy``, ``worst_group_accuracy``, ``adjusted_accuracy``,
+                ``group_accuracy``, ``most_predicted_share`` (of the class that is predicted most often: 1 where a
+                network has collapsed). ``train`` is a fixed random part, of ``Protocol.train_examples`` images.
+``train``       ``training_loss``, that of the checkpoint; ``easy_association``, Cramer's V of label and easy attribute
+                in the whole training set (1: redundant, one determines the other); and the example weights
+                at the real and phantom parameters, see :mod:`realdata.measures.example_weight_rows`.
+``train``, ``evaluate``
+                of two classes: the toy's quantities along the probes' directions (feature strength, responses,
+                suppression, gradient scale), and on the images that measure the probe the weight-logit gaps of R4, see
+                :mod:`realdata.measures.toy_quantity_rows`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realdata.configuration import RunConfiguration
+from realdata.datasets.base import EVALUATE, FIT, SPLIT_NAMES, TRAIN, ImageData
+from realdata.measures.example_weight_rows import weight_rows
+from realdata.measures.example_weights import weight_logits
+from realdata.measures.group_accuracy import GroupAccuracy
+from realdata.measures.probe import ProbeResult, probe
+from realdata.measures.protocols import Protocol
+from realdata.measures.protocols import protocol as protocol_by_name
+from realdata.measures.rows import Row, row, row_of
+from realdata.measures.toy_quantity_rows import measure_rows
+
+if TYPE_CHECKING:
+    from realdata.training.checkpoints import Checkpoint
+
+AVERAGE_METRICS = {
+    "accuracy": "raw",
+    "mean_group_accuracy": "mean",
+    "worst_group_accuracy": "worst",
+    "adjusted_accuracy": "adjusted",
+}
+BATCH_SIZE = 128
+"""Images per forward pass: on a CPU core 256 took 45 % longer (the activations leave the cache), 64 as long."""
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+def evaluate(
+    model: Any,
+    data: ImageData,
+    configuration: RunConfiguration,
+    checkpoint: Checkpoint | None = None,
+    *,
+    protocol: Protocol | str = "fast",
+    seed: int = 0,
+) -> list[Row]:
+    """Measure a network at one checkpoint.
+
+    Args:
+        model: the network in evaluation mode: ``model(x)`` logits, ``model.features(x)`` penultimate features,
+            ``model.head`` the linear layer between them.
+        data: what it was trained on. configuration: how, for the rule and radius of its phantom parameters.
+        checkpoint: gives ``training_loss``; None: there is no such row.
+        protocol: of the probe, a name from :data:`realdata.measures.protocols.PROTOCOLS` or a :class:`Protocol`.
+        seed: of the part of the training set, the probe's halves and the bootstrap. Use one for all runs that are
+            compared.
+
+    Raises:
+        ValueError: for an unknown protocol, or data without images for the probe.
+    """
+    protocol = protocol_by_name(protocol)
+    parts = _parts(data, protocol, seed)
+    features, logits = _extract_once(model, data, parts)
+    rows = [] if checkpoint is None else [row("train", "training_loss", float(checkpoint.training_loss))]
+    rows += _association_rows(data)
+    for name in SPLIT_NAMES:
+        rows += _accuracy_rows(name, data, parts[name], logits[name], protocol, seed)
+    probes: dict[str, ProbeResult] = {}
+    # Other accelerators lack double precision.
+    device = "cuda" if model.head.weight.is_cuda else "cpu"
+    for attribute in ("hard", "easy"):
+        if getattr(data, attribute) is not None:
+            probes[attribute] = probe_attribute(data, parts, features, attribute, protocol, seed, device)
+            rows += _probe_rows(data, attribute, probes[attribute])
+    if len(parts["train"]):
+        train = parts["train"], features["train"], logits["train"]
+        rows += weight_rows(model, data, configuration, protocol, train, probes)
+        held_out = parts["evaluate"], features["evaluate"], logits["evaluate"]
+        rows += measure_rows(model, data, configuration, protocol, train, held_out, probes)
+    return rows
+
+
+def _association_rows(data: ImageData) -> list[Row]:
+    """How well the easy attribute and the label tell each other: nothing that a network has to do with."""
+    train = data.rows(TRAIN)
+    if data.easy is None or not len(train):
+        return []
+    counts = np.zeros((len(data.label_names), len(data.easy_names)))
+    np.add.at(counts, (data.label[train], data.easy[train]), 1.0)
+    return [row("train", "easy_association", cramers_v(counts), "easy", n=len(train))]
+
+
+def cramers_v(counts: FloatArray) -> float | None:
+    """Cramer's V in [0, 1] of a table of counts ``[a, b]``; None where one of the two does not vary.
+
+    Example:
+        >>> cramers_v(np.array([[30.0, 0.0], [0.0, 10.0]]))
+        1.0
+    """
+    from scipy.stats.contingency import association
+
+    counts = counts[counts.sum(axis=1) > 0][:, counts.sum(axis=0) > 0]
+    if min(counts.shape) < 2:
+        return None
+    return float(association(counts.astype(np.int64), method="cramer"))
+
+
+def probe_attribute(
+    data: ImageData,
+    parts: dict[str, IntArray],
+    features: dict[str, NDArray[np.float32]],
+    attribute: str,
+    protocol: Protocol,
+    seed: int,
+    device: str = "cpu",
+) -> ProbeResult:
+    """Probe the hard or the easy attribute; ``parts`` and ``features`` of "fit", "evaluate" and "train"."""
+    values, group = getattr(data, attribute), data.attribute_group
+    fit, measure = parts["fit"], parts["evaluate"]
+    return probe(
+        features["fit"],
+        values[fit],
+        group[fit],
+        features["evaluate"],
+        values[measure],
+        group[measure],
+        protocol,
+        seed,
+        classes=len(getattr(data, f"{attribute}_names")),
+        groups=attribute_group_names(data),
+        train_features=features["train"],
+        device=device,
+    )
+
+
+def attribute_group_names(data: ImageData) -> tuple[str, ...]:
+    """Names of :attr:`ImageData.attribute_group`: "hard" or "hard, easy"."""
+    if data.easy is None:
+        return data.hard_names
+    return tuple(f"{hard}, {easy}" for hard in data.hard_names for easy in data.easy_names)
+
+
+def _parts(data: ImageData, protocol: Protocol, seed: int) -> dict[str, IntArray]:
+    """Rows of every part that is looked at; the training part in random order, since it is cut into batches."""
+    parts = {name: data.rows(code) for code, name in enumerate(SPLIT_NAMES)}
+    parts["train"] = np.random.default_rng([seed, 0]).permutation(parts["train"])[: protocol.train_examples]
+    parts["fit"], parts["evaluate"] = data.probe_rows(FIT), data.probe_rows(EVALUATE)
+    for name in ("fit", "evaluate"):
+        if not len(parts[name]):
+            raise ValueError(f"{data.title} has no images to {name} a probe on; allowed: at least one")
+    return parts
+
+
+def _extract_once(
+    model: Any, data: ImageData, parts: dict[str, IntArray]
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+    """Features and logits of every part; an image that is in two parts goes through the network once."""
+    from realdata.measures.extraction import extract
+
+    rows = np.unique(np.concatenate(list(parts.values())))
+    extracted = extract(model, data, rows, batch_size=BATCH_SIZE)
+    features, logits = np.asarray(extracted.features), np.asarray(extracted.logits)
+    where = {name: np.searchsorted(rows, part) for name, part in parts.items()}
+    return {n: features[w] for n, w in where.items()}, {n: logits[w] for n, w in where.items()}
+
+
+def _accuracy_rows(
+    split: str, data: ImageData, rows: IntArray, logits: NDArray[np.float32], protocol: Protocol, seed: int
+) -> list[Row]:
+    if not len(rows):
+        return []
+    label, predicted = data.label[rows], logits.argmax(axis=1)
+    right = GroupAccuracy.of(predicted == label, data.group[rows], data.group_names)
+    train_count = np.bincount(data.group[data.rows(TRAIN)], minlength=len(data.group_names))
+    found = [
+        _loss_row(split, logits, label),
+        row(split, "most_predicted_share", float(np.bincount(predicted).max() / len(predicted)), n=len(predicted)),
+    ]
+    for metric, kind in AVERAGE_METRICS.items():
+        if kind == "adjusted" and not train_count[right.count > 0].any():
+            # A target environment: none of its groups is in the training set.
+            found.append(row(split, metric, None, n=0))
+            continue
+        average = right.average(
+            kind, train_count=train_count, confidence=protocol.confidence, draws=protocol.draws, seed=seed
+        )
+        found.append(row_of(split, metric, average))
+    for g, name in enumerate(data.group_names):
+        found.append(row_of(split, "group_accuracy", right.group(g, protocol.confidence), group=name))
+    return found
+
+
+def _loss_row(split: str, logits: NDArray[np.float32], label: IntArray) -> Row:
+    # -log p_y = log(1 + exp(-margin)), without the cancellation of a log-softmax in single precision.
+    loss = np.logaddexp(0.0, weight_logits(logits, label))
+    return row(split, "loss", float(loss.mean()), n=len(loss))
+
+
+def _probe_rows(data: ImageData, attribute: str, result: ProbeResult) -> list[Row]:
+    found = [
+        row_of("probe", "probing_error", result.error, attribute),
+        row_of("probe", "mean_group_probing_error", result.group_mean_error, attribute),
+        row_of("probe", "worst_group_probing_error", result.worst_group_error, attribute),
+        row("probe", "probe_strength", result.strength, attribute),
+        row("probe", "probe_unconverged", result.unconverged, attribute),
+    ]
+    for name, error in zip(attribute_group_names(data), result.group_errors, strict=True):
+        found.append(row_of("probe", "group_probing_error", error, attribute, name))
+    return found

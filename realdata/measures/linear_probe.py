@@ -1,0 +1,161 @@
+"""Linear classifiers of features, the work horses of probes: ridge multinomial (fast) and l1 (liblinear).
+
+The ridge objective is that of scikit-learn's ``LogisticRegression(C=C)``, and its coefficients are reproduced, for two
+classes and for more; :mod:`realdata.measures.multinomial` says how it is minimised.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+TOLERANCE = 1e-5
+"""Bound on the distance of the coefficients from the minimiser, relative to their norm where that exceeds 1."""
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LinearClassifier:
+    """``argmax_k (weight x + bias)_k`` with ``weight [K, D]``, ``bias [K]``, in the units of the features given."""
+
+    weight: FloatArray
+    bias: FloatArray
+
+    def scores(self, features: NDArray[np.floating]) -> FloatArray:
+        """Scores [n, K] of features [n, D]."""
+        return np.asarray(features @ self.weight.T + self.bias, dtype=np.float64)
+
+    def predict(self, features: NDArray[np.floating]) -> NDArray[np.int64]:
+        """Classes [n] of features [n, D]; equal scores go to the first class."""
+        return self.scores(features).argmax(axis=1)
+
+
+def fit_path(
+    features: NDArray[np.floating],
+    target: NDArray[np.int64],
+    classes: int,
+    strengths: Sequence[float],
+    sample_weight: NDArray[np.floating] | None = None,
+    *,
+    tolerance: float = TOLERANCE,
+    device: str = "cpu",
+) -> list[LinearClassifier]:
+    """Fit one classifier for each strength C, with a ridge penalty; from the smallest C on, each starts from the last.
+
+    Args:
+        features: ``[n, D]``, best standardised: the penalty sees their scale.
+        target: ``[n]`` classes in ``0 .. classes - 1``. A class without examples gets a bias of minus infinity.
+        classes: K >= 2.
+        strengths: values of C > 0 (inverse penalties), in any order.
+        sample_weight: ``[n]`` weights s_n >= 0; None: ones.
+        tolerance: see :data:`TOLERANCE`.
+        device: torch device that computes.
+
+    Returns:
+        Classifiers in the order of ``strengths``.
+
+    Raises:
+        ValueError: for arrays that do not fit, features that are not finite, or fewer than two classes present.
+
+    Example:
+        >>> x = np.array([[-2.0], [-1.0], [1.0], [2.0]])
+        >>> [classifier] = fit_path(x, np.array([0, 0, 1, 1]), 2, [1.0])
+        >>> classifier.predict(x)
+        array([0, 0, 1, 1])
+    """
+    from realdata.measures.multinomial import RidgeProblem
+
+    target = np.asarray(target)
+    weights = np.ones(len(target)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    present = _checked(features, target, classes, strengths, weights)
+    position = np.full(classes, -1)
+    position[present] = np.arange(len(present))
+    problem = RidgeProblem(features, position[target], len(present), weights, device)
+    solutions: dict[float, tuple[FloatArray, FloatArray]] = {}
+    start = problem.zero()
+    for strength in sorted(set(map(float, strengths))):
+        start = problem.solve(strength, start, tolerance)
+        solutions[strength] = problem.original(start)
+    fitted = []
+    for strength in strengths:
+        weight, bias = np.zeros((classes, features.shape[1])), np.full(classes, -np.inf)
+        weight[present], bias[present] = solutions[float(strength)]
+        fitted.append(LinearClassifier(weight, bias))
+    return fitted
+
+
+def _checked(
+    features: NDArray[np.floating],
+    target: NDArray[np.int64],
+    classes: int,
+    strengths: Sequence[float],
+    weights: FloatArray,
+) -> NDArray[np.int64]:
+    """The classes that have examples."""
+    if features.ndim != 2 or features.shape[0] != len(target) or len(weights) != len(target):
+        raise ValueError(
+            f"features {features.shape}, target {target.shape}, sample_weight {weights.shape}; "
+            "allowed: [n, D], [n] and [n]"
+        )
+    if not np.isfinite(features).all():
+        raise ValueError("features contains values that are not finite; allowed: finite numbers")
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise ValueError(f"sample_weight contains {weights.min():g}; allowed: finite numbers >= 0")
+    if not len(strengths) or not all(np.isfinite(c) and c > 0 for c in strengths):
+        raise ValueError(f"strengths={tuple(strengths)!r}; allowed: one or more finite numbers > 0")
+    if len(target) and not (target.min() >= 0 and target.max() < classes):
+        raise ValueError(f"target contains {target.min()}..{target.max()}; allowed: 0..{classes - 1}")
+    present = np.unique(target[weights > 0])
+    if len(present) < 2:
+        raise ValueError(f"target contains {len(present)} class(es) of {classes}; a probe needs two or more")
+    return present
+
+
+def fit_l1(
+    features: NDArray[np.floating],
+    target: NDArray[np.int64],
+    classes: int,
+    strengths: Sequence[float],
+    sample_weight: NDArray[np.floating] | None = None,
+    *,
+    seed: int = 0,
+) -> tuple[list[LinearClassifier], int]:
+    """Logistic regression with an l1 penalty by liblinear through scikit-learn, at its defaults.
+
+    More than two classes are fitted one against the rest. Arguments and errors as in :func:`fit_path`; ``seed`` is that
+    of liblinear's coordinate order.
+
+    Returns:
+        Classifiers in the order of ``strengths``, and how many fits ended at the limit of iterations.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    target = np.asarray(target)
+    weights = np.ones(len(target)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    present = _checked(features, target, classes, strengths, weights)
+    # scikit-learn 1.8 replaced penalty="l1" by l1_ratio=1.
+    old = LogisticRegression().get_params().get("penalty") == "l2"
+    penalty = {"penalty": "l1"} if old else {"l1_ratio": 1.0}
+    fitted, unconverged = [], 0
+    for strength in strengths:
+        weight, bias = np.zeros((classes, features.shape[1])), np.full(classes, -np.inf)
+        # Two classes need one fit; its mirror image is the other class's.
+        for k in present[1:] if len(present) == 2 else present:
+            model = LogisticRegression(C=strength, solver="liblinear", random_state=seed, **penalty)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                model.fit(features, target == k, sample_weight=None if sample_weight is None else weights)
+            unconverged += any(issubclass(w.category, ConvergenceWarning) for w in caught)
+            weight[k], bias[k] = model.coef_[0], model.intercept_[0]
+        if len(present) == 2:
+            first, second = present
+            weight[second], bias[second] = weight[second] / 2, bias[second] / 2
+            weight[first], bias[first] = -weight[second], -bias[second]
+        fitted.append(LinearClassifier(weight, bias))
+    return fitted, unconverged

@@ -1,0 +1,259 @@
+"""Feature probing error: how well a linear probe reads an attribute off frozen penultimate features.
+
+How it is tuned, fitted and measured, says a :class:`~realdata.measures.protocols.Protocol`.
+
+Groups are those over which the probe's data are balanced: :attr:`ImageData.attribute_group`, so that the easy attribute
+cannot stand in for the hard one. "Feature probing error" is the measure of Springer et al. (2024, arXiv 2405.20439).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realdata.measures.example_weights import group_means, weight_logits
+from realdata.measures.group_accuracy import Estimate, GroupAccuracy
+from realdata.measures.linear_probe import LinearClassifier, fit_l1, fit_path
+from realdata.measures.protocols import PROTOCOLS, Protocol
+from sambalance_tools.checks import require_whole
+
+PROBE_TOLERANCE = 1e-3
+"""Of a probe's coefficients, relative: a thousandth of their norm moves only images on the very border."""
+
+FloatArray = NDArray[np.float64]
+Features = NDArray[np.floating]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What a probe found.
+
+    Attributes:
+        error: share of images to measure on whose attribute was read wrongly; ``group_mean_error``: mean of the group
+            errors; ``worst_group_error``: the largest of them. All with bootstrap intervals.
+        group_errors: one for each group, in order, with Wilson's interval; NaN for a group without images.
+        strength: the C that was chosen.
+        tuning: the selection measure of each strength, of a loss its negative: the largest won.
+        classifier: the probe, in the units of the features as they were given.
+        predicted: ``[n_evaluate]`` attribute of each image as the probe reads it.
+        unconverged: fits that ended at the solver's limit of iterations.
+    """
+
+    error: Estimate
+    group_mean_error: Estimate
+    worst_group_error: Estimate
+    group_errors: tuple[Estimate, ...]
+    strength: float
+    tuning: dict[float, float]
+    classifier: LinearClassifier
+    predicted: IntArray
+    unconverged: int
+
+
+def probe(
+    fit_features: Features,
+    fit_attribute: IntArray,
+    fit_group: IntArray,
+    eval_features: Features,
+    eval_attribute: IntArray,
+    eval_group: IntArray,
+    protocol: Protocol = PROTOCOLS["fast"],
+    seed: int = 0,
+    *,
+    classes: int | None = None,
+    groups: Sequence[str] | None = None,
+    train_features: Features | None = None,
+    device: str = "cpu",
+) -> ProbeResult:
+    """Tune and fit a probe on some images, measure it on others.
+
+    Args:
+        fit_features, eval_features: ``[n, D]`` penultimate features.
+        fit_attribute, eval_attribute: ``[n]`` what is read off them, in ``0 .. classes - 1``.
+        fit_group, eval_group: ``[n]`` what is balanced over, in ``0 .. len(groups) - 1``.
+        protocol: see :class:`Protocol`.
+        seed: of halves, subsamples and bootstrap.
+        classes: number of attribute values; None: one more than the largest seen.
+        groups: names of the groups; None: numbers.
+        train_features: ``[n, D]``, needed by ``scaler="train"``.
+        device: torch device of the multinomial solver; changes the result by rounding alone.
+
+    Raises:
+        ValueError: for arrays that do not fit, too few images, or an attribute with one value.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> attribute = rng.integers(2, size=400)
+        >>> features = np.c_[attribute + 0.1 * rng.standard_normal(400), rng.standard_normal(400)]
+        >>> found = probe(features[:200], attribute[:200], attribute[:200], features[200:], attribute[200:],
+        ...               attribute[200:])
+        >>> found.error.value
+        0.0
+    """
+    _check(fit_features, fit_attribute, fit_group, "fit")
+    _check(eval_features, eval_attribute, eval_group, "eval")
+    if fit_features.shape[1] != eval_features.shape[1]:
+        raise ValueError(f"eval_features {eval_features.shape}; allowed: [n, {fit_features.shape[1]}]")
+    count = _count(fit_attribute, eval_attribute, classes)
+    names = tuple(groups) if groups is not None else tuple(map(str, range(_count(fit_group, eval_group, None))))
+    rng = np.random.default_rng(seed)
+    fitter = _Fitter(protocol.solver, count, seed, device)
+    tuning = _tune(fit_features, fit_attribute, fit_group, protocol, fitter, rng)
+    strength = max(protocol.strengths, key=lambda c: tuning[c])
+    scaler = _scaler_of_last_fit(fit_features, train_features, protocol)
+    scaled = scaler.transform(fit_features)
+    fits = []
+    for _ in range(protocol.repeats):
+        rows, weights = _balanced(fit_group, protocol.balance, rng)
+        fits += fitter.fit(scaled[rows], fit_attribute[rows], weights, (strength,))
+    mean = LinearClassifier(np.mean([f.weight for f in fits], axis=0), np.mean([f.bias for f in fits], axis=0))
+    classifier = scaler.undo(mean)
+    predicted = classifier.predict(eval_features)
+    right = GroupAccuracy.of(predicted == eval_attribute, eval_group, names)
+    error, mean_error, worst_error = (
+        right.average(kind, confidence=protocol.confidence, draws=protocol.draws, seed=seed).complement()
+        for kind in ("raw", "mean", "worst")
+    )
+    per_group = tuple(right.group(g, protocol.confidence).complement() for g in range(len(names)))
+    return ProbeResult(
+        error, mean_error, worst_error, per_group, strength, tuning, classifier, predicted, fitter.unconverged
+    )
+
+
+class _Fitter:
+    """The chosen solver; counts fits that did not converge."""
+
+    def __init__(self, solver: str, classes: int, seed: int, device: str) -> None:
+        self.solver, self.classes, self.seed, self.device = solver, classes, seed, device
+        self.unconverged = 0
+
+    def fit(
+        self, features: Features, attribute: IntArray, weights: FloatArray | None, strengths: Sequence[float]
+    ) -> list[LinearClassifier]:
+        if self.solver == "multinomial":
+            return fit_path(
+                features, attribute, self.classes, strengths, weights, tolerance=PROBE_TOLERANCE, device=self.device
+            )
+        fits, unconverged = fit_l1(features, attribute, self.classes, strengths, weights, seed=self.seed)
+        self.unconverged += unconverged
+        return fits
+
+
+@dataclass(frozen=True)
+class _Scaler:
+    """Mean 0 and standard deviation 1; features that do not vary are only centred."""
+
+    mean: FloatArray
+    scale: FloatArray
+
+    @classmethod
+    def of(cls, features: Features) -> _Scaler:
+        mean = features.mean(axis=0, dtype=np.float64)
+        scale = features.std(axis=0, dtype=np.float64)
+        constant = scale <= 10 * np.finfo(features.dtype).eps * np.abs(mean)
+        return cls(mean, np.where(constant | (scale == 0), 1.0, scale))
+
+    def transform(self, features: Features) -> FloatArray:
+        return (features - self.mean) / self.scale
+
+    def undo(self, classifier: LinearClassifier) -> LinearClassifier:
+        """The classifier of unscaled features that equals one of scaled features."""
+        weight = classifier.weight / self.scale
+        return LinearClassifier(weight, classifier.bias - weight @ self.mean)
+
+
+def _scaler_of_last_fit(fit: Features, train: Features | None, protocol: Protocol) -> _Scaler:
+    if protocol.scaler == "fit":
+        return _Scaler.of(fit)
+    if train is None or train.ndim != 2 or train.shape[1] != fit.shape[1] or not len(train):
+        shape = None if train is None else train.shape
+        raise ValueError(f"train_features {shape} with scaler='train'; allowed: [n, {fit.shape[1]}]")
+    return _Scaler.of(train)
+
+
+def _tune(
+    features: Features,
+    attribute: IntArray,
+    group: IntArray,
+    protocol: Protocol,
+    fitter: _Fitter,
+    rng: np.random.Generator,
+) -> dict[float, float]:
+    """The selection measure of each strength."""
+    if len(protocol.strengths) == 1:
+        return {protocol.strengths[0]: math.nan}
+    measured = np.zeros(len(attribute), dtype=bool)
+    scores = {c: np.zeros((len(attribute), fitter.classes)) for c in protocol.strengths}
+    for fit, check in _halves(group, protocol.tuning, rng):
+        rows, weights = _balanced(group[fit], protocol.balance, rng)
+        rows = fit[rows]
+        scaler = _Scaler.of(features[rows])
+        scaled, checked = scaler.transform(features[rows]), scaler.transform(features[check])
+        fits = fitter.fit(scaled, attribute[rows], weights, protocol.strengths)
+        measured[check] = True
+        for c, classifier in zip(protocol.strengths, fits, strict=True):
+            scores[c][check] = classifier.scores(checked)
+    attribute, group = attribute[measured], group[measured]
+    return {c: _merit(found[measured], attribute, group, protocol.selection) for c, found in scores.items()}
+
+
+def _merit(scores: FloatArray, attribute: IntArray, group: IntArray, selection: str) -> float:
+    """The selection measure of one strength, the larger the better."""
+    groups = int(group.max()) + 1
+    if selection == "loss":
+        loss = np.logaddexp(0.0, weight_logits(scores, attribute))
+        # An attribute value that the other half lacks is lost whatever C is.
+        known = np.isfinite(loss)
+        return -float(np.nanmean(group_means(loss[known], group[known], groups)))
+    right = GroupAccuracy.of(scores.argmax(axis=1) == attribute, group, tuple(map(str, range(groups))))
+    return right.average(selection, draws=1).value
+
+
+def _halves(group: IntArray, tuning: str, rng: np.random.Generator) -> list[tuple[IntArray, IntArray]]:
+    """(rows to fit on, rows to choose C on)."""
+    order = rng.permutation(len(group))
+    if tuning == "half":
+        middle = len(order) // 2
+        return [(order[middle:], order[:middle])]
+    # Sorted by group, in random order within: every other row is a random half of every group.
+    order = order[np.argsort(group[order], kind="stable")]
+    return [(order[::2], order[1::2]), (order[1::2], order[::2])]
+
+
+def _balanced(group: IntArray, balance: str, rng: np.random.Generator) -> tuple[IntArray, FloatArray | None]:
+    """Rows and weights that give every group with images the total weight of the smallest one."""
+    count = np.bincount(group)
+    smallest = count[count > 0].min()
+    if balance == "weights":
+        return np.arange(len(group)), smallest / count[group]
+    order = rng.permutation(len(group))
+    rank = np.empty(len(group), dtype=np.int64)
+    for g in np.flatnonzero(count):
+        members = order[group[order] == g]
+        rank[members] = np.arange(len(members))
+    return np.flatnonzero(rank < smallest), None
+
+
+def _count(first: IntArray, second: IntArray, given: int | None) -> int:
+    if given is not None:
+        require_whole("classes", given, 2)
+        return given
+    return max(2, int(max(first.max(), second.max())) + 1)
+
+
+def _check(features: Features, attribute: IntArray, group: IntArray, part: str) -> None:
+    if features.ndim != 2 or not (len(features) == len(attribute) == len(group)):
+        raise ValueError(
+            f"{part}_features {features.shape}, {part}_attribute {attribute.shape}, {part}_group {group.shape}; "
+            "allowed: [n, D], [n] and [n]"
+        )
+    least = 4 if part == "fit" else 1
+    if len(attribute) < least:
+        raise ValueError(f"{part}_attribute has {len(attribute)} image(s); allowed: {least} or more")
+    if min(attribute.min(), group.min()) < 0:
+        raise ValueError(f"{part}_attribute or {part}_group contains a negative number; allowed: 0, 1, ...")

@@ -1,0 +1,1 @@
+"""Networks by name: a body that makes features, and a linear head."""

@@ -1,0 +1,65 @@
+"""Names of models and their options. Needs no torch, so that a command line can ask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from realdata.configuration import Scalar
+from sambalance_tools.checks import require_choice, require_whole
+
+NORMS = ("group", "batch", "none")
+HEADS = ("linear", "linear2", "relu2")
+FAMILIES = ("torchvision", "timm", "frozen")
+"""Names that go on after a colon."""
+
+OPTIONS: dict[str, dict[str, Scalar]] = {
+    "small_cnn": {"width": 16, "depth": 3, "blocks": 1, "norm": "batch"},
+    "two_towers": {"width": 16, "depth": 3, "blocks": 1, "norm": "batch"},
+    "small_resnet": {"width": 16, "stages": 3, "blocks": 1, "norm": "batch", "stem_pooling": True},
+    "resnet18": {"width": 64, "norm": "batch"},
+    "mlp": {"width": 128, "depth": 1},
+    "linear": {},
+    "torchvision": {"weights": None},
+    "timm": {"weights": None},
+    "frozen": {"weights": None, "head": "linear", "width": 64, "resolution": None, "standardize": True},
+}
+"""Options of each model or family, with their defaults."""
+
+CHOICES: dict[str, tuple[str, ...]] = {"norm": NORMS, "head": HEADS}
+
+
+def names() -> tuple[str, ...]:
+    """Names of models; those of families end in a colon."""
+    return tuple(name + ":" * (name in FAMILIES) for name in OPTIONS)
+
+
+def options(name: str) -> dict[str, Scalar]:
+    """Options of a model with their defaults; a ValueError lists the models."""
+    family, _, member = name.partition(":")
+    if family not in OPTIONS or bool(member) != (family in FAMILIES) or (":" in name and not member):
+        raise ValueError(f"model={name!r}; allowed: {', '.join(n + 'NAME' * n.endswith(':') for n in names())}")
+    return dict(OPTIONS[family])
+
+
+def checked_options(name: str, given: Mapping[str, Scalar]) -> dict[str, Any]:
+    """All options of a model, those given and the defaults; a ValueError names what is unknown or of a wrong kind."""
+    known = options(name)
+    for key, value in given.items():
+        if key not in known:
+            allowed = ", ".join(known) or "none"
+            raise ValueError(f"model_options[{key!r}]={value!r} of model {name!r}; allowed options: {allowed}")
+        _check(f"model_options[{key!r}]", key, value, known[key])
+    return {**known, **given}
+
+
+def _check(label: str, key: str, value: Scalar, default: Scalar) -> None:
+    if key in CHOICES:
+        require_choice(label, value, CHOICES[key])
+    elif isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise ValueError(f"{label}={value!r}; allowed: True or False")
+    elif isinstance(default, int) or (key == "resolution" and value is not None):
+        require_whole(label, value, 0 if key == "depth" and default == 1 else 1)
+    elif not (value is None or (isinstance(value, str) and value)):
+        raise ValueError(f"{label}={value!r}; allowed: a name, a path, or None")

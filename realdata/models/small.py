@@ -1,0 +1,155 @@
+"""Networks for small images (28 to 96 px) and for vectors, that train on a laptop's CPU.
+
+All end in their penultimate features [n, D]; the last linear layer is added by :mod:`realdata.models.build`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import relu
+
+
+def norm_layer(name: str, channels: int) -> nn.Module:
+    """Batch norm, group norm with groups of four channels or more (at most eight groups), or nothing."""
+    if name == "batch":
+        return nn.BatchNorm2d(channels)
+    if name == "group":
+        return nn.GroupNorm(math.gcd(8, max(channels // 4, 1)), channels)
+    return nn.Identity()
+
+
+class GlobalMean(nn.Module):
+    """[n, C, H, W] to [n, C]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3))
+
+
+class SmallCNN(nn.Sequential):
+    """``depth`` stages of ``blocks`` 3 x 3 convolutions; each stage doubles the channels and halves the image.
+
+    The pooling comes directly after the convolution, so that norm and ReLU work on a quarter of the pixels. (ReLU and
+    the maximum commute; a norm does not, but trains as well there and is a third of the time of a step on a CPU.)
+
+    Args:
+        channels: of the images. width: channels of the first stage.
+    """
+
+    def __init__(self, channels: int, width: int = 16, depth: int = 3, blocks: int = 1, norm: str = "batch") -> None:
+        layers: list[nn.Module] = []
+        for stage in range(depth):
+            outputs = width << stage
+            for block in range(blocks):
+                layers.append(nn.Conv2d(channels, outputs, 3, padding=1, bias=norm == "none"))
+                if block == 0:
+                    layers.append(nn.MaxPool2d(2))
+                layers += [norm_layer(norm, outputs), nn.ReLU(inplace=True)]
+                channels = outputs
+        super().__init__(*layers, GlobalMean())
+        self.width = channels
+
+
+class TwoTowers(nn.Module):
+    """A :class:`SmallCNN` for the upper half of the image and another for the lower half, features side by side.
+
+    On dominoes each of the two features then has parameters of its own, which is what the theory of SAM's balancing
+    assumes (C18); in one network for the whole image they share all filters.
+
+    Args:
+        channels: of the images. options: of each :class:`SmallCNN`.
+    """
+
+    def __init__(self, channels: int, **options: Any) -> None:
+        super().__init__()
+        self.upper = SmallCNN(channels, **options)
+        self.lower = SmallCNN(channels, **options)
+        self.width = self.upper.width + self.lower.width
+
+    def forward(self, x: Tensor) -> Tensor:
+        upper, lower = x.tensor_split(2, dim=2)
+        return torch.cat([self.upper(upper), self.lower(lower)], dim=1)
+
+
+class Block(nn.Module):
+    """Two 3 x 3 convolutions and a shortcut (He et al. 2016), a 1 x 1 convolution where the shape changes."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, norm: str) -> None:
+        super().__init__()
+        biased = norm == "none"
+        self.first = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=biased)
+        self.first_norm = norm_layer(norm, outputs)
+        self.second = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=biased)
+        self.second_norm = norm_layer(norm, outputs)
+        self.shortcut: nn.Module = nn.Identity()
+        if inputs != outputs or stride != 1:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=biased), norm_layer(norm, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = relu(self.first_norm(self.first(x)), inplace=True)
+        return relu(self.second_norm(self.second(hidden)) + self.shortcut(x), inplace=True)
+
+
+class ResNet(nn.Sequential):
+    """Stages of residual blocks; each stage but the first halves the image and doubles the channels.
+
+    ``stages=4, blocks=2, width=64`` without pooling is ResNet-18 with the 3 x 3 stem that is usual for CIFAR.
+
+    Args:
+        stem_pooling: halve the image once more after the first convolution, which quarters the time of a step.
+    """
+
+    def __init__(
+        self, channels: int, width: int, stages: int, blocks: int, norm: str, stem_pooling: bool = False
+    ) -> None:
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1, bias=norm == "none")]
+        if stem_pooling:
+            layers.append(nn.MaxPool2d(2))
+        layers += [norm_layer(norm, width), nn.ReLU(inplace=True)]
+        inputs = width
+        for stage in range(stages):
+            for block in range(blocks):
+                outputs = width << stage
+                layers.append(Block(inputs, outputs, 2 if stage > 0 and block == 0 else 1, norm))
+                inputs = outputs
+        super().__init__(*layers, GlobalMean())
+        self.width = inputs
+
+
+class MLP(nn.Sequential):
+    """Fully connected ReLU layers on the pixels (or on embeddings); ``depth=0`` gives the pixels themselves."""
+
+    def __init__(self, inputs: int, width: int, depth: int) -> None:
+        layers: list[nn.Module] = [nn.Flatten()]
+        for _ in range(depth):
+            layers += [nn.Linear(inputs, width), nn.ReLU(inplace=True)]
+            inputs = width
+        super().__init__(*layers)
+        self.width = inputs
+
+
+def initialize(module: nn.Module) -> None:
+    """He's normal initialisation of convolutions and hidden linear layers, in the mode that keeps the backward pass's
+    variance for convolutions (He et al. 2015); norms start as the identity."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+
+
+def seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """What ``make`` returns when torch's random numbers start from ``seed``; the global generators stay as they are.
+
+    Made on the CPU, so that all devices start from the same weights.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()

@@ -1,0 +1,72 @@
+"""Intervals over seeds, and when two training losses count as matched: what all predictions share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from realdata.results.summary import CONFIDENCE, t_interval
+
+MATCH = 1.1
+"""A level is matched if the mean training losses there differ by at most this factor."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its interval, ``low`` and ``high`` None for fewer than two numbers; ``n`` numbers behind it."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+    confidence: float = CONFIDENCE
+
+    def lies_within(self, low: float, high: float) -> bool:
+        """Whether the whole interval does."""
+        return self.low is not None and self.high is not None and low <= self.low and self.high <= high
+
+    def lies_below(self, bound: float) -> bool:
+        """Whether the whole interval does, strictly."""
+        return self.high is not None and self.high < bound
+
+    def lies_above(self, bound: float) -> bool:
+        """Whether the whole interval does, strictly."""
+        return self.low is not None and self.low > bound
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether it lies on one side of 0."""
+        return self.lies_below(0.0) or self.lies_above(0.0)
+
+    @property
+    def text(self) -> str:
+        """``-0.012 [-0.020, -0.004]``."""
+        return written(self.mean, self.low, self.high)
+
+
+def written(mean: float | None, low: float | None, high: float | None) -> str:
+    """An estimate and its interval with three decimals, large numbers with three digits; a dash for none."""
+    if mean is None:
+        return "—"
+    text = _number(mean)
+    return text if low is None or high is None else f"{text} [{_number(low)}, {_number(high)}]"
+
+
+def _number(value: float) -> str:
+    text = f"{value:.3f}" if abs(value) < 100 else f"{value:.3g}"
+    return text.replace("-", "−")
+
+
+def interval_of(numbers: Mapping[int, float] | Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+    """The t-interval of numbers, of which there is at least one (per seed)."""
+    values = list(numbers.values()) if isinstance(numbers, Mapping) else list(numbers)
+    mean, half = t_interval(values, confidence)
+    if half is None:
+        return Interval(mean, None, None, len(values), confidence)
+    return Interval(mean, mean - half, mean + half, len(values), confidence)
+
+
+def mean_per_seed(numbers: Mapping[int, Sequence[float]]) -> dict[int, float]:
+    """Mean of each seed's numbers, for seeds that have some."""
+    return {seed: math.fsum(values) / len(values) for seed, values in sorted(numbers.items()) if values}

@@ -1,0 +1,80 @@
+"""What ``predict`` is asked for: base settings, design, predictions and the plan of all trainings."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from realdata.configuration import RunConfiguration
+from realdata.predictions import PREDICTIONS, runs
+from realdata.predictions.runs import Design
+from realdata.settings.plan import Plan, make_plan
+
+PLANNED = ("root", "roots", "out", "protocol", "evaluation_seed")
+"""Settings that a plan keeps as they are."""
+
+TRAIN_EXAMPLES = 1024
+"""Training images that are measured at a checkpoint, half of the protocol's: hundreds of checkpoints are."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for.
+
+    Attributes:
+        bases: base settings. design: what is trained of each. predictions: names, in order.
+        plan: all trainings, where data and results lie, how is evaluated. embedding: of the features of R7.
+    """
+
+    bases: tuple[RunConfiguration, ...]
+    design: Design
+    predictions: tuple[str, ...]
+    plan: Plan
+    embedding: str
+
+
+def request_of(settings: Mapping[str, Any]) -> Request:
+    """What settings ask for.
+
+    Raises:
+        ValueError: names the setting, its value and what is allowed.
+    """
+    given = dict(settings)
+    rho = given.get("rho")
+    if isinstance(rho, list):
+        raise ValueError(f"rho={rho!r}; allowed: one main radius (radii: has the further ones)")
+    names = _chosen(given.pop("predictions", None))
+    embedding = str(given.pop("embedding", None) or "pixels")
+    if embedding != "pixels" and not embedding.startswith("frozen:"):
+        raise ValueError(f"embedding={embedding!r}; allowed: pixels, or frozen:NAME")
+    design = runs.design_of(given)
+    bases = tuple(runs.base_settings(given))
+    needs = {need for name in names for need in PREDICTIONS[name].needs}
+    # Part after part, so that the comparison that most predictions need is there first.
+    found: dict[str, RunConfiguration] = {}
+    for part in runs.PARTS:
+        for base in bases:
+            for each in runs.trainings(base, design, {part} & needs):
+                found.setdefault(each.hash, each)
+    shared: dict[str, Any] = {name: given[name] for name in PLANNED if name in given}
+    # SGD's checkpoints are measured at SAM's radius, and few images are enough for a mean.
+    probing = {"train_examples": TRAIN_EXAMPLES, "rho": design.rho, **(given.get("probe_options") or {})}
+    first: dict[str, Any] = {"data": bases[0].data, "data_options": bases[0].data_options}
+    plan = make_plan({**first, **shared, "probe_options": probing})
+    plan = dataclasses.replace(plan, configurations=tuple(found.values()))
+    return Request(bases, design, names, plan, embedding)
+
+
+def _chosen(names: Any) -> tuple[str, ...]:
+    known = tuple(PREDICTIONS)
+    if names is None:
+        return known
+    listed = [names] if isinstance(names, str) else list(names)
+    for name in listed:
+        if name not in known:
+            raise ValueError(f"predictions={name!r}; allowed: {', '.join(known)}")
+    if not listed:
+        raise ValueError(f"predictions is empty; allowed: {', '.join(known)}")
+    return tuple(name for name in known if name in listed)

@@ -1,0 +1,1 @@
+"""The results of many trainings: one table, its means over seeds, reports."""

@@ -1,0 +1,98 @@
+"""The table that ``python -m realdata run`` prints: one line per checkpoint, the main measures in columns."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from realdata.sweeps.jobs import read_rows
+
+MAIN = (
+    ("probing_error", "hard", "hard probing error"),
+    ("worst_group_probing_error", "hard", "worst group of it"),
+    ("probing_error", "easy", "easy probing error"),
+    ("worst_group_accuracy", "", "worst-group accuracy"),
+    ("accuracy", "", "accuracy"),
+    ("gini_real", "", "Gini of weights"),
+    ("gini_phantom", "", "at the phantom point"),
+)
+"""Metric, attribute, heading of a column; those that a data set does not have are left out."""
+
+PREFERRED_SPLITS = ("test", "probe", "train", "")
+
+
+def main_row(rows: list[dict[str, Any]], metric: str, attribute: str) -> dict[str, Any] | None:
+    """The row of a measure over all groups, on the split that counts; None if it was not measured."""
+    found = [row for row in rows if row["metric"] == metric and (row.get("attribute") or "") == attribute]
+    found = [row for row in found if not row.get("group")] or found
+    found.sort(key=lambda row: _preference(row.get("split") or ""))
+    return found[0] if found else None
+
+
+def _preference(split: str) -> int:
+    return PREFERRED_SPLITS.index(split) if split in PREFERRED_SPLITS else len(PREFERRED_SPLITS)
+
+
+def shown(row: dict[str, Any] | None) -> str:
+    """Value and interval of a row; a dash where there is none."""
+    if row is None or row["value"] is None:
+        return "-"
+    if row.get("low") is None or row.get("high") is None:
+        return f"{row['value']:.3f}"
+    return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+
+
+def print_run(directory: Path, *, every_metric: bool = False) -> None:
+    """Print the table of a finished run, in colour on a terminal and as plain text elsewhere."""
+    stored = read_rows(directory)
+    assert stored is not None
+    configuration = stored["configuration"]
+    rule = configuration["method"] + (f", rho {configuration['rho']:g}" if configuration["rho"] else "")
+    title = f"{stored['title']}: {configuration['model']}, {rule}, seed {configuration['seed']}"
+    lines = _every_metric(stored) if every_metric else _main(stored)
+    _print(title, lines)
+    print(f"  {directory}")
+
+
+def _main(stored: dict[str, Any]) -> list[list[str]]:
+    checkpoints = stored["checkpoints"]
+    columns = [
+        (metric, attribute, heading)
+        for metric, attribute, heading in MAIN
+        if any(main_row(each["rows"], metric, attribute) for each in checkpoints.values())
+    ]
+    lines = [["checkpoint", "epoch", "training loss", *(heading for *_, heading in columns)]]
+    for name, each in checkpoints.items():
+        values = [shown(main_row(each["rows"], metric, attribute)) for metric, attribute, _ in columns]
+        lines.append([name, f"{each['epoch']:g}", f"{each['training_loss']:.4f}", *values])
+    return lines
+
+
+def _every_metric(stored: dict[str, Any]) -> list[list[str]]:
+    lines = [["checkpoint", "split", "metric", "attribute", "group", "value", "n"]]
+    for name, each in stored["checkpoints"].items():
+        lines += [
+            [name, row.get("split") or "", row["metric"], row.get("attribute") or "", str(row.get("group") or ""),
+             shown(row), str(row.get("n") or "")]
+            for row in each["rows"]
+        ]  # fmt: skip
+    return lines
+
+
+def _print(title: str, lines: list[list[str]]) -> None:
+    if not sys.stdout.isatty():
+        widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
+        print(title)
+        for line in lines:
+            print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for heading in lines[0]:
+        table.add_column(heading)
+    for line in lines[1:]:
+        table.add_row(*line)
+    Console().print(table)

@@ -1,0 +1,172 @@
+"""The tables of a report: a measure by update rule and training-loss level, and its difference to SGD."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from realdata.results.summary import (
+    ALL_TARGETS,
+    MEASURES,
+    Cell,
+    Key,
+    Measure,
+    Panel,
+    Values,
+    losses_match,
+    plain_key,
+    rule_name,
+    values_of,
+)
+from realdata.results.text_table import TableCell, TextTable
+
+OVERSHOOT = 0.5
+"""A checkpoint whose training loss is below this share of its level is marked: the level is not where it was taken."""
+
+MISMATCH = 1.5
+"""A difference between checkpoints whose training losses differ by more than this factor is marked."""
+
+EVALUATE_MORE = "see the table of training losses; more evaluations per epoch bring it closer"
+
+
+@dataclass(frozen=True)
+class NamedTable:
+    """A table, the stem of its file, and whether it is one of a single target among several."""
+
+    stem: str
+    table: TextTable
+    detail: bool = False
+
+
+def panel_tables(panel: Panel, measures: Sequence[Measure] = MEASURES) -> list[NamedTable]:
+    """A table per measure that the panel has, for the mean of targets first, and for each target."""
+    values = {measure: values_of(panel, measure) for measure in measures}
+    present = {measure: found for measure, found in values.items() if found.found}
+    if not present:
+        return [NamedTable("missing", _nothing(panel, next(iter(values.values()))))]
+    several = len(panel.targets) > 1
+    made: list[NamedTable] = []
+    for target in (*([ALL_TARGETS] if several else []), *panel.targets):
+        detail = several and target != ALL_TARGETS
+        word = target.lower().replace(" ", "_")
+        for measure, found in present.items():
+            stem = "-".join(part for part in (measure.metric, measure.attribute, word) if part)
+            made.append(NamedTable(stem, _measure_table(panel, measure, found, target), detail))
+            if _has_other_rules(panel):
+                difference = _difference_table(panel, measure, found, target)
+                made.append(NamedTable(f"{stem}-difference", difference, detail))
+        losses = _loss_table(panel, next(iter(present.values())), target)
+        made.append(NamedTable("-".join(part for part in ("training_loss", word) if part), losses, detail))
+    return made
+
+
+def _has_other_rules(panel: Panel) -> bool:
+    plain = [rule for rule in panel.rules if rule[0] == "sgd"]
+    return bool(plain) and len(panel.rules) > len(plain)
+
+
+def what_it_is(panel: Panel, target: str = "") -> str:
+    """Title of the data, target, number of seeds: what every caption starts with."""
+    aim = f", target {target}" if target and target != ALL_TARGETS else ""
+    aim = f", mean of {len(panel.targets)} targets" if target == ALL_TARGETS else aim
+    count = panel.seeds
+    return f"{panel.title}{aim}, {count} seed{'s' if count != 1 else ''}"
+
+
+def _measure_table(panel: Panel, measure: Measure, values: Values, target: str) -> TextTable:
+    better = "lower is better" if measure.lower_is_better else "higher is better"
+    better = "" if measure.metric.startswith("gini") else f" ({better})"
+    caption = (
+        f"{measure.title}{better}. {what_it_is(panel, target)}; mean ± half width of the 95 % t-interval over seeds"
+    )
+    return _table(panel, values, target, caption, values.cell, signed=False)
+
+
+def _difference_table(panel: Panel, measure: Measure, values: Values, target: str) -> TextTable:
+    caption = f"{measure.title}: difference to SGD at the same seed. {what_it_is(panel, target)}; "
+    caption += "mean ± half width of the 95 % t-interval over seeds, bold where it excludes 0"
+    return _table(panel, values, target, caption, values.difference, signed=True)
+
+
+def _table(
+    panel: Panel, values: Values, target: str, caption: str, cell_of: Callable[[Key], Cell], *, signed: bool
+) -> TextTable:  # fmt: skip
+    notes: list[str] = []
+    rows = []
+    for rule in panel.rules:
+        if signed and rule[0] == "sgd":
+            continue
+        row = [TableCell(rule_name(rule))]
+        for level in panel.levels:
+            key: Key = rule, target, level
+            cell = cell_of(key)
+            numbers = tuple(_note(notes, remark) for remark in _remarks(cell, values, key, signed=signed))
+            row.append(TableCell(written(cell, signed=signed), numbers, bold=signed and excludes_zero(cell)))
+        rows.append(row)
+    return TextTable(caption, ["", *map(level_name, panel.levels)], rows, notes)
+
+
+def level_name(level: float | None) -> str:
+    """Heading of a column."""
+    return "at the end" if level is None else f"at loss {level:g}"
+
+
+def _remarks(cell: Cell, values: Values, key: Key, *, signed: bool) -> list[str]:
+    """Why seeds are missing, and whether the losses match."""
+    remarks, (_, _, level) = list(cell.reasons), key
+    loss, plain = values.mean_loss(key), values.mean_loss(plain_key(key))
+    if level is None or cell.mean is None or loss is None:
+        return remarks
+    if not signed and loss < OVERSHOOT * level:
+        remarks.append(f"measured far below this level ({EVALUATE_MORE})")
+    if signed and plain is not None and not losses_match(loss, plain, MISMATCH):
+        remarks.append(f"the training losses of the two differ by more than a factor of {MISMATCH:g} ({EVALUATE_MORE})")
+    return remarks
+
+
+def _note(notes: list[str], text: str) -> int:
+    if text not in notes:
+        notes.append(text)
+    return notes.index(text) + 1
+
+
+def written(cell: Cell, *, signed: bool = False) -> str:
+    """``0.348 ± 0.012``; with a sign for differences.
+
+    How many seeds a cell has is said where some are missing: ``(3 of 5)``.
+    """
+    if cell.mean is None:
+        return "—"
+    text = f"{cell.mean:+.3f}".replace("-", "−") if signed else f"{cell.mean:.3f}".replace("-", "−")
+    if cell.half is not None:
+        text += f" ± {cell.half:.3f}"
+    if cell.n < cell.planned:
+        text += f" ({cell.n} of {cell.planned})"
+    return text
+
+
+def excludes_zero(cell: Cell) -> bool:
+    """Whether the interval of a difference lies on one side of 0."""
+    return cell.mean is not None and cell.half is not None and abs(cell.mean) > cell.half
+
+
+def _loss_table(panel: Panel, values: Values, target: str) -> TextTable:
+    """Training loss at which the numbers of a column were measured: how well the losses match."""
+    rows = []
+    for rule in panel.rules:
+        losses = [values.mean_loss((rule, target, level)) for level in panel.levels]
+        texts = [rule_name(rule), *("—" if loss is None else f"{loss:.3g}" for loss in losses)]
+        rows.append([TableCell(text) for text in texts])
+    caption = f"Training loss at the checkpoints. {what_it_is(panel, target)}; mean over seeds"
+    return TextTable(caption, ["", *map(level_name, panel.levels)], rows)
+
+
+def _nothing(panel: Panel, values: Values) -> TextTable:
+    """A panel without a number: which runs, and why."""
+    rows, notes = [], list[str]()
+    for (rule, target, level), missing in values.missing.items():
+        if level is None and target != ALL_TARGETS:
+            for seed, reason in sorted(missing.items()):
+                words = [TableCell(text) for text in (rule_name(rule), target or "-", str(seed))]
+                rows.append([*words, TableCell("—", (_note(notes, reason),))])
+    return TextTable(f"{what_it_is(panel)}: no results", ["", "target", "seed", "result"], rows, notes)

@@ -1,0 +1,74 @@
+"""A configuration from what a file or flags say: every option typed, checked and written out."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from realdata.configuration import RunConfiguration, Scalar
+from realdata.models import options as model_options
+from realdata.values import option_types, scalar, typed
+
+TYPES: dict[str, Any] = typing.get_type_hints(RunConfiguration)
+
+DEFAULTS = {entry.name: entry.default for entry in dataclasses.fields(RunConfiguration)}
+
+
+def data_option_names(data: str) -> tuple[str, ...]:
+    """Names of the options of a data set; an unknown data set is a ValueError."""
+    from realdata import datasets
+
+    return tuple(option_types(datasets.spec(data).options))
+
+
+def complete_data_options(data: str, given: Mapping[str, Any]) -> dict[str, Scalar]:
+    """The options of a data set, typed, checked and with their defaults written out.
+
+    So two ways of saying the same have one hash, and a stored configuration does not change its meaning with a default.
+
+    Raises:
+        ValueError: for an unknown data set or option, or a value that the data set does not allow.
+    """
+    from realdata import datasets
+
+    return dataclasses.asdict(datasets.spec(data).make_options(given))
+
+
+def complete_model_options(model: str, given: Mapping[str, Any]) -> dict[str, Scalar]:
+    """The options of a model, typed, checked and with their defaults written out.
+
+    Raises:
+        ValueError: for an unknown model or option, or a value that the model does not allow.
+    """
+    defaults, values = model_options.options(model), dict(given)
+    for name, value in values.items():
+        default = defaults.get(name)
+        if isinstance(value, str) and default is None:
+            values[name] = scalar(value)
+        elif isinstance(value, str):
+            values[name] = typed(f"model option {name}", value, type(default))
+    return model_options.checked_options(model, values)
+
+
+def complete(values: Mapping[str, Any]) -> RunConfiguration:
+    """The configuration with these values, all options written out, ``method`` chosen by ``rho`` when not given.
+
+    Raises:
+        ValueError: names the argument, its value and what is allowed.
+    """
+    for name in values:
+        if name not in TYPES:
+            raise ValueError(f"setting {name!r} is unknown; allowed: {', '.join(TYPES)}")
+    plain = {
+        name: typed(name, value, TYPES[name])
+        for name, value in values.items()
+        if name not in ("data_options", "model_options")
+    }
+    if "method" not in plain:
+        plain["method"] = "sam" if plain.get("rho", 0) > 0 else "sgd"
+    data_options = complete_data_options(plain["data"], values.get("data_options") or {})
+    model = plain.get("model", DEFAULTS["model"])
+    chosen = complete_model_options(model, values.get("model_options") or {})
+    return RunConfiguration(**plain, data_options=data_options, model_options=chosen)

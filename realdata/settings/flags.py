@@ -1,0 +1,193 @@
+"""Command-line options and settings of files for everything a training can be told: one flag per field, typed once.
+
+Data sets and models declare options of their own; ``--data-option KEY=VALUE`` and ``--model-option KEY=VALUE`` reach
+them by name, and ``run`` offers those of its data set as flags too. Nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+from realdata.configuration import (
+    AUGMENTATIONS,
+    BASES,
+    BROKEN,
+    METHODS,
+    PRECISIONS,
+    SCHEDULES,
+)
+from realdata.models import options as model_options
+from realdata.settings.completion import DEFAULTS, TYPES
+from realdata.settings.plan import read_plan
+from realdata.values import pairs, single, typed
+
+ROOT_VARIABLE = "SAMBALANCE_DATA"
+
+EFFECT_NAMES = ("full", "weights", "jacobian")
+
+HELP = {
+    "size": "resize images to N x N pixels (default: the data set's own)",
+    "broken": f"a file that cannot be decoded is: {', '.join(BROKEN)}",
+    "augmentation": f"of training images: {', '.join(AUGMENTATIONS)}",
+    "model": ", ".join(name + "NAME" * name.endswith(":") for name in model_options.names()),
+    "method": f"{', '.join(METHODS)} (default: sgd without --rho, sam with it)",
+    "effect": f"which of SAM's effects is kept: {', '.join(EFFECT_NAMES)}",
+    "rho": "radius of SAM's perturbation; 0 is plain training",
+    "base": f"base optimizer: {', '.join(BASES)}",
+    "lr": "learning rate",
+    "momentum": "momentum, or Adam's beta_1",
+    "weight_decay": "weight decay",
+    "batch_size": "examples per step",
+    "epochs": "passes over the training set",
+    "schedule": f"of the learning rate: {', '.join(SCHEDULES)}",
+    "warmup_epochs": "epochs of linear warm-up",
+    "levels": "training losses whose first crossing keeps a checkpoint, separated by commas",
+    "stop_level": "end once the training loss is at or below this (default: train all epochs)",
+    "evaluations_per_epoch": "how often the training loss is measured",
+    "evaluation_examples": "training examples on which it is measured (default: all)",
+    "seed": "of initialisation, order and augmentation",
+    "precision": f"{', '.join(PRECISIONS)}; the last two are automatic mixed precision",
+}
+"""What each flag means; the names are fields of :class:`RunConfiguration`."""
+
+
+def flag(name: str) -> str:
+    """``weight_decay`` as ``--weight-decay``."""
+    return "--" + name.replace("_", "-")
+
+
+def add_configuration_flags(parser: argparse.ArgumentParser, *, many: bool, without: Collection[str] = ()) -> None:
+    """One flag per field of :class:`RunConfiguration` but its data set and options; unset ones stay None.
+
+    Args:
+        many: whether a flag takes several values separated by commas (the axes of a sweep).
+        without: fields that get no flag, but None.
+    """
+    parser.set_defaults(**dict.fromkeys(without))
+    group = parser.add_argument_group("training" + (" (several values separated by commas are an axis)" * many))
+    for name, text in HELP.items():
+        if name in without:
+            continue
+        default = DEFAULTS[name]
+        shown = "" if default is None or "default" in text else f" (default {_written(default)})"
+        convert = values_of(name) if many and name != "levels" else value_of(name)
+        metavar = "X,.." if many or name == "levels" else "X"
+        group.add_argument(flag(name), type=convert, metavar=metavar, help=(text + shown).replace("%", "%%"))
+
+
+def _written(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def add_option_flags(parser: argparse.ArgumentParser, *, many: bool) -> None:
+    """``--data-option`` and ``--model-option``, each any number of times."""
+    again = "; again with another value: an axis" if many else ""
+    scope = "[DATA.]KEY=VALUE" if many else "KEY=VALUE"
+    parser.add_argument(
+        "--data-option", action="append", default=[], metavar=scope, help="an option of the data set" + again
+    )
+    parser.add_argument(
+        "--model-option", action="append", default=[], metavar="KEY=VALUE", help="an option of the model" + again
+    )
+
+
+def value_of(name: str) -> Callable[[str], Any]:
+    """A converter of one value of a field, for argparse."""
+
+    def convert(text: str) -> Any:
+        try:
+            return typed(name, text, TYPES[name])
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def values_of(name: str) -> Callable[[str], list[Any]]:
+    """A converter of several values of a field separated by commas."""
+    one = value_of(name)
+
+    def convert(text: str) -> list[Any]:
+        values = [one(part) for part in text.split(",") if part.strip()]
+        if not values:
+            raise argparse.ArgumentTypeError(f"{name}={text!r} is empty; allowed: values separated by commas")
+        return values
+
+    return convert
+
+
+def add_job_flags(made: argparse.ArgumentParser) -> None:
+    """Where the data lie, what computes, and how the probe works: what ``run`` and ``sweep`` share."""
+    made.add_argument("--root", metavar="DIR", help=f"folder that holds the data sets (default: ${ROOT_VARIABLE})")
+    made.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, ... (default auto)")
+    made.add_argument("--protocol", metavar="NAME", help="of probing: fast or dfr (default fast)")
+    made.add_argument(
+        "--probe-option", action="append", default=[], metavar="KEY=VALUE",
+        help="what differs from the protocol, see docs/how-to/probing.md",
+    )  # fmt: skip
+    made.add_argument("--evaluation-seed", type=int, metavar="N", help="of the probe's halves (default 0)")
+
+
+def _add_data_flags(made: argparse.ArgumentParser, data: str) -> None:
+    from realdata import datasets
+
+    declared = datasets.spec(data)
+    group = made.add_argument_group(f"options of {data}")
+    for entry in dataclasses.fields(declared.options):
+        required = entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
+        shown = "required" if required else f"default {entry.default}"
+        text = f"{declared.options_help.get(entry.name, entry.name)} ({shown})"
+        group.add_argument(data_flag(entry.name), dest=f"data_option_{entry.name}", metavar="X", help=_escaped(text))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def data_flag(option: str) -> str:
+    """``--target``, or ``--data-seed`` where a flag of the training has the name already."""
+    taken = {*HELP, "data", "root", "device", "out", "all", "help"}
+    return flag(f"data_{option}" if option in taken else option)
+
+
+def root_folder(given: str | None) -> str:
+    """Folder that holds the data sets, as a flag or the environment gives it; a ValueError if it is none."""
+    root = given or os.environ.get(ROOT_VARIABLE)
+    if root is None:
+        raise ValueError(f"--root is not given; allowed: the folder that holds the data set, or ${ROOT_VARIABLE}")
+    if not Path(root).is_dir():
+        raise ValueError(f"--root={root!r} is not a folder; allowed: the folder that holds the data set")
+    return root
+
+
+def settings_from(options: argparse.Namespace) -> dict[str, Any]:
+    """Settings of the file with those of the flags in their place."""
+    settings = read_plan(options.file) if options.file else {}
+    if options.data:
+        settings["data"] = [name.strip() for name in options.data.split(",") if name.strip()]
+    for name in HELP:
+        value = getattr(options, name)
+        if value is not None:
+            settings[name] = list(value) if isinstance(value, tuple) else value
+    if options.seeds is not None or options.seed is not None:
+        settings = {name: value for name, value in settings.items() if name not in ("seed", "seeds")}
+        settings |= {name: getattr(options, name) for name in ("seed", "seeds") if getattr(options, name) is not None}
+    for name in ("data_options", "model_options"):
+        given = pairs(getattr(options, name.removesuffix("s")), f"--{name.removesuffix('s').replace('_', '-')}")
+        if given:
+            chosen = {key: values[0] if len(values) == 1 else values for key, values in given.items()}
+            settings[name] = {**(settings.get(name) or {}), **chosen}
+    if options.probe_option:
+        changed = single(options.probe_option, "--probe-option")
+        settings["probe_options"] = {**(settings.get("probe_options") or {}), **changed}
+    for name in ("root", "out", "protocol", "evaluation_seed"):
+        if getattr(options, name) is not None:
+            settings[name] = getattr(options, name)
+    if not settings.get("root") and os.environ.get(ROOT_VARIABLE):
+        settings["root"] = os.environ[ROOT_VARIABLE]
+    return settings

@@ -1,0 +1,1 @@
+"""Many trainings: jobs, who does them, and how long they take."""

@@ -1,0 +1,189 @@
+"""About how long a sweep takes: from jobs that are finished, or from a short timing of a training on few images."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from realdata.configuration import RunConfiguration
+from realdata.datasets.loading import loaded
+from realdata.sweeps.jobs import Job, read_rows
+
+if TYPE_CHECKING:
+    from realdata.datasets.base import ImageData
+    from realdata.sweeps.executors import Executor
+
+PASSES = {"sgd": 1.0, "sam": 2.0, "asam": 2.0, "usam": 2.0, "linf_sam": 2.0, "lsam": 1.6}
+"""Cost of a step in forward and backward passes; LSAM's first backward pass ends at the last layer."""
+
+EFFECT_PASSES = {"full": 0.0, "weights": 0.4, "jacobian": 0.0}
+"""What isolating an effect adds: the example weights need one more forward pass."""
+
+BATCHES = (2, 18)
+"""Steps of the shorter and of the longer training that are timed."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of the whole rest on all workers, and how they were found.
+
+    Attributes:
+        seconds: None where nothing could be measured. unknown: jobs that the seconds leave out.
+        from_jobs, from_timing: jobs whose time comes from finished ones, and from the timing.
+    """
+
+    seconds: float | None
+    from_jobs: int
+    from_timing: int
+    unknown: int
+
+    @property
+    def sentence(self) -> str:
+        """For the user."""
+        if self.seconds is None:
+            return "time: not known before the first job has finished"
+        if self.from_timing:
+            source = "training only, measured on a few batches; evaluation comes on top"
+        else:
+            source = "measured on finished jobs"
+        missing = f"; {self.unknown} jobs not counted" if self.unknown else ""
+        return f"time: about {duration(self.seconds)} ({source}{missing})"
+
+
+def duration(seconds: float) -> str:
+    """``45 s``, ``12 min``, ``3.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def passes(configuration: RunConfiguration) -> float:
+    """Epochs times the cost of a step of the method: what the training time of like jobs is proportional to."""
+    return configuration.epochs * (PASSES[configuration.method] + EFFECT_PASSES[configuration.effect])
+
+
+def likeness(configuration: RunConfiguration) -> tuple[Any, ...]:
+    """Jobs for which this is equal take a time proportional to :func:`passes`."""
+    options = {name: value for name, value in configuration.data_options.items() if name not in ("target", "seed")}
+    return (
+        configuration.data, tuple(options.items()), configuration.size, configuration.model,
+        tuple(configuration.model_options.items()), configuration.precision, configuration.batch_size,
+    )  # fmt: skip
+
+
+def estimate(jobs: Sequence[Job], todo: Sequence[Job], executor: Executor, *, measure: bool) -> Estimate:
+    """Time that the executor takes for the jobs ``todo``, judged by those of ``jobs`` that are finished.
+
+    Args:
+        measure: whether kinds of jobs of which none is finished are timed (some seconds, and the data are read).
+    """
+    known = _measured(jobs)
+    seconds, counts = 0.0, {"jobs": 0, "timing": 0, "unknown": 0}
+    timed: dict[tuple[Any, ...], float | None] = {}
+    for job in todo:
+        configuration = RunConfiguration.from_dict(job.configuration)
+        kind = likeness(configuration)
+        if kind in known:
+            training, evaluation = known[kind]
+            seconds += training * passes(configuration) + evaluation
+            counts["jobs"] += 1
+            continue
+        if measure and kind not in timed:
+            timed[kind] = executor.seconds_per_pass(job)
+        found = timed.get(kind)
+        counts["unknown" if found is None else "timing"] += 1
+        seconds += (found or 0.0) * passes(configuration)
+    measured = counts["jobs"] + counts["timing"]
+    # With fewer jobs than workers the longest decides; with many, they fill all workers.
+    parallel = max(1, min(executor.at_once, len(todo)))
+    return Estimate(seconds / parallel if measured else None, counts["jobs"], counts["timing"], counts["unknown"])
+
+
+def _measured(jobs: Sequence[Job]) -> dict[tuple[Any, ...], tuple[float, float]]:
+    """Per kind of job: mean training seconds per pass, mean seconds of the evaluation."""
+    found: dict[tuple[Any, ...], list[tuple[float, float]]] = {}
+    for job in jobs:
+        stored = read_rows(Path(job.directory))
+        if stored is None or stored["status"] != "done" or stored["seconds"]["training"] is None:
+            continue
+        configuration = RunConfiguration.from_dict(job.configuration)
+        seconds: Mapping[str, float] = stored["seconds"]
+        found.setdefault(likeness(configuration), []).append(
+            (seconds["training"] / passes(configuration), seconds["evaluation"])
+        )
+    return {
+        kind: (sum(each[0] for each in values) / len(values), sum(each[1] for each in values) / len(values))
+        for kind, values in found.items()
+    }
+
+
+def seconds_per_pass(job: Job) -> float | None:
+    """Training seconds per pass over the training set of a job; None if it cannot run, as the job itself will say."""
+    try:
+        configuration = RunConfiguration.from_dict(job.configuration)
+        return time_training(loaded(job.root, configuration), configuration, job.device)
+    except Exception:
+        return None  # an estimate is no reason to stop
+
+
+def time_training(
+    data: ImageData, configuration: RunConfiguration, device: str, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    """Seconds of one pass over the training set, by the difference of a longer and a shorter training.
+
+    That difference has nothing of what is done once; a first training, not counted, has what is done first.
+    """
+    total = len(data.rows(0))
+    plain = configuration.replace(
+        method="sgd", rho=0.0, effect="full", epochs=1, evaluations_per_epoch=1, stop_level=None, levels=(),
+        warmup_epochs=0.0,
+    )  # fmt: skip
+
+    from realdata.training import train
+
+    def seconds(size: int) -> float:
+        small = first_rows(data, size)
+        with tempfile.TemporaryDirectory() as folder:
+            started = clock()
+            train.train(plain, small, Path(folder), device=device, progress=False)
+            return clock() - started
+
+    sizes = [min(total, batches * configuration.batch_size) for batches in BATCHES]
+    seconds(sizes[0])
+    short, long = seconds(sizes[0]), seconds(sizes[1])
+    if sizes[0] == sizes[1]:
+        return long
+    per_image = (long - short) / (sizes[1] - sizes[0])
+    # On a busy machine the shorter one can take longer; the longer one alone is an upper bound then.
+    return total * (per_image if per_image > 0 else long / sizes[1])
+
+
+def first_rows(data: ImageData, size: int) -> ImageData:
+    """A data set of ``size`` training images, spread over the set, and as many others at most."""
+    import numpy as np
+
+    chosen = []
+    for part in (data.rows(0), np.flatnonzero(data.split != 0)):
+        count = min(size, len(part))
+        chosen.append(part[np.arange(count) * len(part) // max(count, 1)])
+    rows = np.sort(np.concatenate(chosen))
+    columns = {
+        name: getattr(data, name)[rows] for name in ("label", "hard", "group", "split", "probe_split", "environment")
+    }
+    easy = None if data.easy is None else data.easy[rows]
+    return dataclasses.replace(
+        data, images=data.images[rows], easy=easy, fingerprint=f"{data.fingerprint}-first-{size}", **columns
+    )
+
+
+if __name__ == "__main__":
+    print(json.dumps(seconds_per_pass(Job.from_dict(json.load(sys.stdin)))))

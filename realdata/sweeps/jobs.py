@@ -1,0 +1,240 @@
+"""One job of a sweep: train a configuration, evaluate its checkpoints, keep the rows. Done once, resumed after a kill.
+
+A job's directory is named by the hash of its configuration. Beside what the training writes there it holds
+
+    rows.json     configuration, title of the data, and per checkpoint all measured rows; whole at every moment
+    failed.json   why the last attempt failed; gone as soon as one succeeds
+    job.lock      which process is at it
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from realdata.configuration import RunConfiguration
+from realdata.datasets.loading import loaded
+from realdata.sweeps.locks import Locked, job_lock
+from realdata.versions import versions
+from sambalance_tools.files import write_text
+
+if TYPE_CHECKING:
+    from realdata.models.classifier import Classifier
+    from realdata.training.checkpoints import TrainedRun
+
+    pass
+
+ROWS, FAILED = "rows.json", "failed.json"
+
+DONE, DIVERGED, FAILURE, ELSEWHERE, WAITING = "done", "diverged", "failed", "elsewhere", "waiting"
+"""How a job stands: both parts finished; the training left the finite numbers; an error; another process; not begun."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process, here or on another machine, needs to do a job; plain values only.
+
+    Attributes:
+        configuration: as :meth:`RunConfiguration.as_dict` gives it.
+        root: folder of the data. directory: folder of the job.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+        protocol: name of a probing protocol. probe_options: what differs from it, see
+            :class:`realdata.measures.protocols.Protocol`.
+        evaluation_seed: of the probe's halves and subsamples.
+        progress: whether to show progress on a terminal.
+    """
+
+    configuration: Mapping[str, Any]
+    root: str
+    directory: str
+    device: str = "auto"
+    protocol: str = "fast"
+    probe_options: Mapping[str, Any] = field(default_factory=dict)
+    evaluation_seed: int = 0
+    progress: bool = False
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Job:
+        """The inverse of :meth:`as_dict`."""
+        return cls(**values)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @property
+    def evaluation(self) -> dict[str, Any]:
+        """What the rows depend on beyond the configuration."""
+        options = {name: list(v) if isinstance(v, tuple) else v for name, v in self.probe_options.items()}
+        return {"protocol": self.protocol, "probe_options": options, "seed": self.evaluation_seed}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended, in words for a table."""
+
+    hash: str
+    status: str
+    reason: str = ""
+    seconds: float = 0.0
+
+
+def state(directory: Path, evaluation: Mapping[str, Any] | None = None) -> str:
+    """How a job stands, by what lies in its directory.
+
+    Args:
+        evaluation: of :attr:`Job.evaluation`; rows that were measured in another way do not count as done. None takes
+            them as they are.
+    """
+    stored = read_rows(directory)
+    if stored and stored["status"] != "partial" and evaluation in (None, stored["evaluation"]):
+        return str(stored["status"])
+    return FAILURE if (directory / FAILED).exists() else WAITING
+
+
+def read_rows(directory: Path) -> dict[str, Any] | None:
+    """What ``rows.json`` holds; None where there is none."""
+    try:
+        return dict(json.loads((directory / ROWS).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+
+
+def read_failure(directory: Path) -> dict[str, Any] | None:
+    """What ``failed.json`` holds: stage, reason, traceback; None where there is none."""
+    try:
+        return dict(json.loads((directory / FAILED).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+
+
+def do(job: Job) -> Outcome:
+    """Do a job, or the part of it that is not done yet. Errors become an outcome and ``failed.json``.
+
+    Never raises for what goes wrong inside the job; an interruption (Ctrl-C) passes through and leaves it resumable.
+    """
+    configuration = RunConfiguration.from_dict(job.configuration)
+    directory = Path(job.directory)
+    try:
+        with job_lock(directory):
+            known = state(directory, job.evaluation)
+            if known in (DONE, DIVERGED):
+                return Outcome(configuration.hash, known, _reason(known))
+            return _attempt(job, configuration, directory)
+    except Locked as error:
+        return Outcome(configuration.hash, ELSEWHERE, str(error))
+
+
+def _attempt(job: Job, configuration: RunConfiguration, directory: Path) -> Outcome:
+    started = time.perf_counter()
+    stage = ["loading the data"]
+    try:
+        status = _do(job, configuration, directory, stage)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}" if not isinstance(error, ValueError) else str(error)
+        reason = f"while {stage[0]}: {' '.join(reason.split())}"
+        return failure(job, reason, traceback.format_exc(), time.perf_counter() - started)
+    (directory / FAILED).unlink(missing_ok=True)
+    return Outcome(configuration.hash, status, _reason(status), time.perf_counter() - started)
+
+
+def failure(job: Job, reason: str, trace: str = "", seconds: float = 0.0) -> Outcome:
+    """Keep the reason of a failure in the job's directory, and the outcome that says the same."""
+    report = {"reason": reason, "traceback": trace, "configuration": dict(job.configuration)}
+    write_text(Path(job.directory) / FAILED, json.dumps(report, indent=1))
+    return Outcome(RunConfiguration.from_dict(job.configuration).hash, FAILURE, reason, seconds)
+
+
+def _reason(status: str) -> str:
+    return "the training loss left the finite numbers" if status == DIVERGED else ""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The work of a job: train a configuration on data, load the model of a checkpoint, measure it."""
+
+    train: Callable[..., TrainedRun]
+    load_model: Callable[..., Classifier]
+    evaluate: Callable[..., list[dict[str, Any]]]
+
+
+def steps_of_a_job() -> Steps:
+    """The real steps. They are imported only when a job runs: counting jobs needs no torch."""
+    from realdata.measures.evaluate import evaluate
+    from realdata.training.loading import load
+    from realdata.training.train import train
+
+    return Steps(train, load, evaluate)
+
+
+def _do(job: Job, configuration: RunConfiguration, directory: Path, stage: list[str]) -> str:
+    """Train, then evaluate every checkpoint that has no rows yet; ``stage`` says what goes on, for a failure."""
+    from realdata.measures.protocols import protocol
+
+    steps = steps_of_a_job()
+    data = loaded(job.root, configuration, progress=job.progress)
+    stage[0] = "training"
+    fresh = not (directory / "config.json").exists()
+    started = time.perf_counter()
+    run = steps.train(configuration, data, directory, device=job.device, progress=job.progress)
+    training_seconds = time.perf_counter() - started
+
+    stored = read_rows(directory)
+    if stored is None or stored["evaluation"] != job.evaluation:
+        # Seconds serve the estimate of a sweep's time, so only those of a training in one piece count.
+        stored = {
+            "configuration": configuration.as_dict(),
+            "hash": configuration.hash,
+            "title": data.title,
+            "fingerprint": data.fingerprint,
+            "skipped_files": len(data.skipped),
+            "evaluation": job.evaluation,
+            "seconds": {"training": round(training_seconds, 3) if fresh else None, "evaluation": 0.0},
+            "versions": versions("sambalance", "numpy", "torch", "torchvision", "scikit-learn"),
+            "checkpoints": {},
+        }
+    options = {name: tuple(v) if isinstance(v, list) else v for name, v in job.probe_options.items()}
+    probing = protocol(job.protocol).replace(**options)
+    for checkpoint in run.checkpoints:
+        if checkpoint.name in stored["checkpoints"]:
+            continue
+        # A steep loss passes several levels between two evaluations: the same weights, measured once.
+        twin = next((each for each in stored["checkpoints"].values() if each["step"] == checkpoint.step), None)
+        stage[0] = f"evaluating checkpoint {checkpoint.name}"
+        started = time.perf_counter()
+        if twin is None:
+            model = steps.load_model(checkpoint, configuration, data, device=job.device)
+            rows = steps.evaluate(
+                model, data, configuration, checkpoint, protocol=probing, seed=job.evaluation_seed
+            )  # fmt: skip
+        stored["checkpoints"][checkpoint.name] = {
+            "level": checkpoint.level,
+            "step": checkpoint.step,
+            "epoch": checkpoint.epoch,
+            "training_loss": checkpoint.training_loss,
+            "rows": [plain(row) for row in rows] if twin is None else twin["rows"],
+        }
+        stored["seconds"]["evaluation"] += round(time.perf_counter() - started, 3)
+        _write_rows(directory, stored, "partial")
+    _write_rows(directory, stored, run.status)
+    return run.status
+
+
+def _write_rows(directory: Path, stored: dict[str, Any], status: str) -> None:
+    write_text(directory / ROWS, json.dumps({**stored, "status": status}, indent=1, allow_nan=False))
+
+
+def plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of values that JSON knows: NumPy's numbers as Python's, what is not finite as None."""
+    made: dict[str, Any] = {}
+    for name, value in row.items():
+        value = value.item() if hasattr(value, "item") else value
+        if isinstance(value, float) and not abs(value) < float("inf"):
+            value = None
+        made[name] = value
+    return made

@@ -1,0 +1,38 @@
+"""A process that does jobs one after the other: reads them as JSON lines, answers with outcomes as JSON lines.
+
+Started by :mod:`realdata.sweeps.executors` as ``python -m realdata.sweeps.worker``. It ends at once when its input
+closes, so that no worker outlives a sweep that was killed; what it was at is resumed by the next one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+from dataclasses import asdict
+
+from realdata.sweeps.jobs import Job, do
+
+
+def main() -> None:
+    """Serve until the input closes."""
+    # The answers have a stream of their own; whatever a library prints goes to the log.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    jobs: queue.Queue[str] = queue.Queue()
+
+    def read() -> None:
+        for line in sys.stdin:
+            jobs.put(line)
+        os._exit(0)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        outcome = do(Job.from_dict(json.loads(jobs.get())))
+        print(json.dumps(asdict(outcome)), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""One training: exactly resumable, the same bits on the same device."""

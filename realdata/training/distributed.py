@@ -1,0 +1,91 @@
+"""The processes that train one model together, started by ``torchrun``; usually there is one.
+
+Each works on its share of every batch and of every evaluation, the first one writes the files.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+
+from realdata.datasets.base import ImageData
+from realdata.models.device import chosen_device
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among all: ``rank`` of ``count``, and the device it computes on."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.rank == 0
+
+    def share(self, rows: Any) -> Any:
+        """Every ``count``-th of the rows: this process's part."""
+        return rows[self.rank :: self.count]
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum over all processes."""
+        if self.count > 1:
+            torch.distributed.all_reduce(values)
+        return values
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model as one that averages its gradients over the processes."""
+        if self.count == 1:
+            return model
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(model, device_ids=ids)
+
+    def wait(self) -> None:
+        """Until all processes have come here."""
+        if self.count > 1:
+            torch.distributed.barrier()
+
+
+def processes(device: str) -> Processes:
+    """The processes that torchrun's environment variables tell of; connects them, until this one ends.
+
+    Args:
+        device: ``"auto"`` (a GPU if there is one, else the CPU) or a name of torch, such as ``"cpu"`` or ``"cuda:1"``.
+
+    Raises:
+        ValueError: if the device is not there.
+    """
+    count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    chosen = chosen_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    if count == 1:
+        return Processes(0, 1, chosen)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        # Not after each training: connecting the same processes a second time can wait for ever.
+        atexit.register(torch.distributed.destroy_process_group)
+    return Processes(rank, count, chosen)
+
+
+def require_divisible(batch_size: int, examples: int, count: int, data: ImageData) -> int:
+    """Examples per step: the batch size, or all examples if there are fewer.
+
+    Raises:
+        ValueError: if the processes cannot take equal shares, without which the average of their gradients is not the
+            gradient of the batch; or if there are no training examples.
+    """
+    if examples == 0:
+        raise ValueError(f"{data.title} has no training images; allowed: a data set with some")
+    size = min(batch_size, examples - examples % count)
+    if size == 0 or size % count:
+        raise ValueError(f"batch_size={batch_size} with {count} processes; allowed: a multiple of {count}")
+    return size
