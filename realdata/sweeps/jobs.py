@@ -166,10 +166,10 @@ class Steps:
 def steps_of_a_job() -> Steps:
     """The real steps. They are imported only when a job runs: counting jobs needs no torch."""
     from realdata.measures.evaluate import evaluate
-    from realdata.training.loading import load
+    from realdata.training.loading import load_checkpoint
     from realdata.training.train import train
 
-    return Steps(train, load, evaluate)
+    return Steps(train, load_checkpoint, evaluate)
 
 
 def _do(job: Job, configuration: RunConfiguration, directory: Path, stage: list[str]) -> str:

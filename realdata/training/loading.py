@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from realdata.models.classifier import Classifier
 
 
-def load(checkpoint: Checkpoint, configuration: RunConfiguration, data: ImageData, device: str = "cpu") -> Classifier:
+def load_checkpoint(
+    checkpoint: Checkpoint, configuration: RunConfiguration, data: ImageData, device: str = "cpu"
+) -> Classifier:
     """The model with the weights of a checkpoint, in evaluation mode.
 
     Raises:

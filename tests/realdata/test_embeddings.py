@@ -21,7 +21,7 @@ from realdata.models import embeddings, pretrained  # noqa: E402
 from realdata.models.build import build  # noqa: E402
 from realdata.models.weights_file import read_weights  # noqa: E402
 from realdata.training import checkpoints  # noqa: E402
-from realdata.training.loading import load as load_checkpoint  # noqa: E402
+from realdata.training.loading import load_checkpoint  # noqa: E402
 from realdata.training.train import train  # noqa: E402
 
 

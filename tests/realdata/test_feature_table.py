@@ -11,7 +11,7 @@ from toy_images import configuration, toy
 from realdata.datasets.base import EVALUATE, FIT, TRAIN, ImageData
 from realdata.features.table import FeatureTable, feature_table
 from realdata.measures.extraction import extract
-from realdata.training.loading import load as load_checkpoint
+from realdata.training.loading import load_checkpoint
 from realdata.training.train import train
 
 

@@ -28,7 +28,7 @@ from realdata.models.weights_file import read_weights  # noqa: E402
 from realdata.training import checkpoints  # noqa: E402
 from realdata.training import train as training  # noqa: E402
 from realdata.training.augmentation import ORDER, Augmentation, generator  # noqa: E402
-from realdata.training.loading import load as load_checkpoint  # noqa: E402
+from realdata.training.loading import load_checkpoint  # noqa: E402
 from realdata.training.optimization import Stepper, learning_rate  # noqa: E402
 from realdata.training.train import train  # noqa: E402
 
