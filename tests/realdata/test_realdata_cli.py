@@ -80,7 +80,7 @@ def test_help_names_the_commands_and_is_quick() -> None:
         (["run", "fake", "--root", ".", "--data-option", "angle=2"], "option 'angle' is unknown to fake"),
         (["run", "fake", "--root", ".", "--data-option", "angle"], "--data-option='angle'; allowed: KEY=VALUE"),
         (["run", "fake", "--root", ".", "--data-option", "seed=1", "--data-seed", "2"], "are both given"),
-        (["run", "fake", "--root", ".", "--protocol", "mine"], "protocol='mine'; allowed: fast, dfr"),
+        (["run", "fake", "--root", ".", "--protocol", "mine"], "protocol='mine' is not known; allowed: fast, dfr"),
         (["run", "fake", "--root", ".", "--probe-option", "folds=3"], "probe option 'folds' is unknown"),
     ],
 )
@@ -179,7 +179,7 @@ def test_another_protocol_evaluates_again_without_training(tmp_path: Path) -> No
     run(tmp_path, "--protocol", "dfr", "--probe-option", "repeats=3", "--probe-option", "strengths=1,0.5")
     assert (directory / "trained.log").read_text() == trained
     lines = (directory / "evaluated.log").read_text().splitlines()
-    assert lines == ["loss-0.4 20 0", "loss-0.2 20 0", "final 20 0", "loss-0.4 3 0", "loss-0.2 3 0", "final 3 0"]
+    assert lines == ["loss-0.4 1 0", "loss-0.2 1 0", "final 1 0", "loss-0.4 3 0", "loss-0.2 3 0", "final 3 0"]
     evaluation = json.loads((directory / "rows.json").read_text())["evaluation"]
     assert evaluation == {"protocol": "dfr", "probe_options": {"repeats": 3, "strengths": [1.0, 0.5]}, "seed": 0}
 
