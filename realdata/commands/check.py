@@ -74,10 +74,9 @@ def add_options(made: argparse.ArgumentParser, declared: DataSetSpec) -> None:
 def chosen_options(declared: DataSetSpec, given: Mapping[str, Any]) -> tuple[Any, str]:
     """The options that were given, and what is said of a target that was not."""
     named = {name: given[f"option_{name}"] for name in declared.options_help if given[f"option_{name}"] is not None}
-    if "target" not in declared.options_help or "target" in named:
+    if not declared.environments or "target" in named:
         return declared.make_options(named), ""
-    text = declared.options_help["target"]
-    first = text.rpartition("one of ")[2].split(", ")[0]
+    first = declared.environments[0]
     return declared.make_options({**named, "target": first}), f"with target {first}, as an example (--target)"
 
 

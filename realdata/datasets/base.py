@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -37,12 +37,17 @@ class Card:
     licence: str
 
 
+DIFFERENCES = LIKENESS, SUBSET, COPY = "likeness", "subset", "copy"
+"""How images can differ from the published ones: others of the same kind; some of them; changed by size or encoding."""
+
+
 @dataclass(frozen=True)
 class Description:
     """What is known of images without looking at them.
 
     Attributes:
         title: what tables call the data set (says so if it is a subset, a copy or a likeness).
+        differences: from the published images, some of ``DIFFERENCES``.
         label: int64 [N], the class that is trained, one of ``label_names``.
         hard: int64 [N], the attribute that a network with simplicity bias neglects (one of ``hard_names``).
         easy: int64 [N], the attribute it learns first (one of ``easy_names``); None where the data set has none.
@@ -72,6 +77,7 @@ class Description:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     flip: bool
+    differences: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 ARRAYS = ("label", "hard", "easy", "group", "split", "probe_split", "environment")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from realdata.datasets.base import TEST, TRAIN, VALIDATION, Card
+from realdata.datasets.base import SUBSET, TEST, TRAIN, VALIDATION, Card
 from realdata.datasets.folders import counted, first_folder
 from realdata.datasets.sources import FileSource
 from realdata.datasets.specification import Contents, DataProblem, DataSetSpec, codes
@@ -82,6 +82,7 @@ def inspect(root: Path, options: Options) -> Contents:
     require_splits(split, rows.path)
     return Contents(
         title="CelebA" if len(names) == PUBLISHED else f"CelebA subset ({len(names):,} images)",
+        differences=() if len(names) == PUBLISHED else (SUBSET,),
         source=FileSource(base, names, stamps[there], PRESETS, options.transform),
         **label_and_attribute(label, attribute, split, _spoken(options.label), _spoken(options.attribute), " "),
         found=(

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from realdata.datasets.base import TEST, TRAIN, VALIDATION, Card, Images
+from realdata.datasets.base import COPY, SUBSET, TEST, TRAIN, VALIDATION, Card, Images
 from realdata.datasets.cache import digest
 from realdata.datasets.labelled import CIFAR_TREE, CLASSES, FASHION_TREE, MNIST_TREE, TITLES, Labelled, labelled
 from realdata.datasets.sources import FileSource, Opened, Reader, Rows, Source, rows_of
@@ -176,8 +176,10 @@ def inspect(root: Path, options: Options) -> Contents:
     top_rows = np.concatenate([pair[1] for pair in rows])
     splits = np.repeat(np.array([TRAIN, VALIDATION, TEST], np.int8), [len(pair[0]) for pair in rows])
     hard, easy = bottom.label[bottom_rows], top.label[top_rows]
+    name, notes = f"{TITLES[options.bottom]}-{TITLES[options.top]}", _notes(top, bottom)
     return Contents(
-        title=_title(options, top, bottom),
+        title=f"{name} ({', '.join(notes.values())})" if notes else name,
+        differences=tuple(notes),
         source=Dominoes(top.source, top_rows, bottom.source, bottom_rows),
         label=hard,
         hard=hard,
@@ -245,9 +247,11 @@ def _paired(
     return np.concatenate(below)[order], np.concatenate(above)[order]
 
 
-def _title(options: Options, top: Labelled, bottom: Labelled) -> str:
-    notes = ["JPEG copy"] * bottom.lossy + ["subset"] * (not (top.complete and bottom.complete))
-    return f"{TITLES[options.bottom]}-{TITLES[options.top]}" + (f" ({', '.join(notes)})" if notes else "")
+def _notes(top: Labelled, bottom: Labelled) -> dict[str, str]:
+    """How the images differ from the published ones, and the words of the title for it."""
+
+    found = {COPY: "JPEG copy"} if bottom.lossy else {}
+    return found if top.complete and bottom.complete else {**found, SUBSET: "subset"}
 
 
 SPEC = DataSetSpec(

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from realdata.datasets.base import Card, Images
+from realdata.datasets.base import SUBSET, Card, Images
 from realdata.datasets.cache import digest
 from realdata.datasets.domains import HOLDOUT_HELP, SEED_HELP, TargetOptions, dealt, target_splits
 from realdata.datasets.labelled import MNIST_TREE, idx_partitions
@@ -91,6 +91,7 @@ def inspect(root: Path, options: Options) -> Contents:
     full = len(digit) == 70_000
     return Contents(
         title="ColoredMNIST" if full else f"ColoredMNIST (subset: {len(digit):,} images)",
+        differences=() if full else (SUBSET,),
         source=Coloured(GreySource(images), colour),
         label=label,
         hard=shape,
@@ -126,4 +127,5 @@ SPEC = DataSetSpec(
     ),
     inspect=inspect,
     source_of_files="python -m realdata download mnist",
+    environments=ENVIRONMENTS,
 )

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from realdata.datasets.base import EVALUATE, FIT, TEST, TRAIN, UNUSED, VALIDATION, Card
+from realdata.datasets.base import COPY, EVALUATE, FIT, SUBSET, TEST, TRAIN, UNUSED, VALIDATION, Card
 from realdata.datasets.folders import count_images, counted, image_names, stamps_of, subfolders
 from realdata.datasets.sources import FileSource
 from realdata.datasets.specification import (
@@ -122,8 +122,10 @@ class Folders:
         split, probe_split = target_splits(
             environments, self.environments, options.target, options.holdout, options.seed
         )
+        notes = self._notes(len(names), source)
         return Contents(
-            title=self._title(len(names), source),
+            title=self.title + (f" ({', '.join(notes.values())})" if notes else ""),
+            differences=tuple(notes),
             source=source,
             label=classified,
             hard=classified,
@@ -196,12 +198,13 @@ class Folders:
         ]
         return classes, remarks
 
-    def _title(self, count: int, source: FileSource) -> str:
-        notes = [] if count in self.images else [f"{count:,} of {self.images[0]:,} images"]
+    def _notes(self, count: int, source: FileSource) -> dict[str, str]:
+        """How the images differ from the published ones, and the words of the title for it."""
+        notes = {} if count in self.images else {SUBSET: f"{count:,} of {self.images[0]:,} images"}
         own = source.own_size()
         if self.published_size is not None and own is not None and own != self.published_size:
-            notes.append(f"copy at {own[1]}x{own[0]} pixels")
-        return self.title + (f" ({', '.join(notes)})" if notes else "")
+            notes[COPY] = f"copy at {own[1]}x{own[0]} pixels"
+        return notes
 
     def _folder_of(self, base: Path, environment: str) -> str:
         """The environment's folder, as it is spelled here."""
@@ -276,4 +279,5 @@ def domain_spec(folders: Folders, options: type[DomainOptions], card: Card, sour
         card=card,
         inspect=folders.inspect,
         source_of_files=source_of_files,
+        environments=folders.environments,
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from realdata.datasets.base import Card
+from realdata.datasets.base import SUBSET, Card
 from realdata.datasets.cache import cached_array, digest
 from realdata.datasets.domains import HOLDOUT_HELP, SEED_HELP, TargetOptions, dealt, target_splits
 from realdata.datasets.labelled import DIGITS, MNIST_TREE, idx_partitions
@@ -69,8 +69,10 @@ def inspect(root: Path, options: Options) -> Contents:
     images, digit, _, folder = idx_partitions(root, fashion=False)
     environment = dealt(np.random.default_rng([options.seed, 0x40]), len(digit), len(ENVIRONMENTS))
     split, probe_split = target_splits(environment, ENVIRONMENTS, options.target, options.holdout, options.seed)
+    full = len(digit) == 70_000
     return Contents(
-        title="RotatedMNIST" if len(digit) == 70_000 else f"RotatedMNIST (subset: {len(digit):,} images)",
+        title="RotatedMNIST" if full else f"RotatedMNIST (subset: {len(digit):,} images)",
+        differences=() if full else (SUBSET,),
         source=Rotated(images, np.array([int(name) for name in ENVIRONMENTS])[environment]),
         label=digit,
         hard=digit,
@@ -104,4 +106,5 @@ SPEC = DataSetSpec(
     ),
     inspect=inspect,
     source_of_files="python -m realdata download mnist",
+    environments=ENVIRONMENTS,
 )

@@ -64,6 +64,7 @@ class DataSetSpec:
         card: meaning, citation, licence.
         inspect: what is there, without decoding: ``inspect(root, options)``; a ValueError if it cannot be used.
         source_of_files: where a user gets the files.
+        environments: those that can be the ``target``; empty where the data set has none.
     """
 
     name: str
@@ -73,6 +74,7 @@ class DataSetSpec:
     card: Card
     inspect: Callable[[Path, Any], Contents]
     source_of_files: str
+    environments: tuple[str, ...] = ()
 
     def make_options(self, given: Mapping[str, Scalar]) -> Any:
         """The data set's options with these values; a ValueError names what is unknown, missing or not allowed."""

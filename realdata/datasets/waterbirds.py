@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from realdata.datasets.base import TEST, TRAIN, VALIDATION, Card
+from realdata.datasets.base import LIKENESS, TEST, TRAIN, VALIDATION, Card
 from realdata.datasets.folders import counted, first_folder
 from realdata.datasets.sources import FileSource
 from realdata.datasets.specification import Contents, DataProblem, DataSetSpec, listed
@@ -75,6 +75,7 @@ def inspect(root: Path, options: Options) -> Contents:
     counts = {code: tuple(np.bincount(described["group"][split == code], minlength=4).tolist()) for code in PUBLISHED}
     return Contents(
         title="Waterbirds" if counts == PUBLISHED else "Waterbirds-like (not the published set)",
+        differences=() if counts == PUBLISHED else (LIKENESS,),
         source=FileSource(base, tuple(names), stamps, PRESETS, options.transform),
         **described,
         found=(("table", f"{table.path}: {counted(len(names), 'row')}"), ("images", f"{len(names):,} in {base}")),

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from realdata.html.figures import Picture, embedded, figures_named, picture_of_figure, picture_of_file
 from realdata.html.summary import Group, count_words, counts, groups, lost_runs, settings_of, top_of
-from realdata.html.verdicts import Predicted, Verdicts, likeness, read_verdicts
+from realdata.html.verdicts import Predicted, Verdicts, difference_words, read_verdicts
 from realdata.predictions.tables import SYMBOLS
 from sambalance_tools.files import write_text
 
@@ -112,7 +112,7 @@ def page(
         pictures=embedded(pictures), picture_of=predicted, today=(today or datetime.date.today()).isoformat(),
         computed=versions_of(runs), plan=_plan(verdicts), script=script, style=style,
         policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}",
-        symbols=SYMBOLS, likeness=likeness, settings_of=settings_of,
+        symbols=SYMBOLS, differences=difference_words, settings_of=settings_of,
     )  # fmt: skip
 
 

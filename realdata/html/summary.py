@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from realdata.html.verdicts import Verdicts, likeness
+from realdata.html.verdicts import Verdicts, difference_words
 from realdata.results.summary import ALL_TARGETS, MEASURES, Panel, rule_name, rule_of, values_of
 from realdata.results.tables import excludes_zero
 from realdata.sweeps.jobs import DIVERGED, DONE, FAILURE
@@ -145,9 +145,9 @@ class Top:
 
 def top_of(verdicts: Verdicts | None, found: Sequence[Group], runs: Runs) -> Top:
     """What the page says first."""
-    titles = list(
-        dict.fromkeys([place.title for place in verdicts.places] if verdicts else [g.panel.title for g in found])
-    )
+    sets = verdicts.places if verdicts else [group.panel for group in found]
+    differences = {each.title: difference_words(each.differences) for each in sets}
+    titles = list(differences)
     data = f"{len(titles)} data set{'s' if len(titles) != 1 else ''}: {'; '.join(titles)}."
     if verdicts is None:
         asked = "What does SAM change against SGD at the same seed? No predictions were judged in this folder."
@@ -160,7 +160,9 @@ def top_of(verdicts: Verdicts | None, found: Sequence[Group], runs: Runs) -> Top
             " for networks trained on real images?"
         )
         answer = _answer(verdicts)
-    return Top(asked, data, answer, count_words(counts(runs)) + ".", tuple(_caveats(verdicts, found, runs, titles)))
+    return Top(
+        asked, data, answer, count_words(counts(runs)) + ".", tuple(_caveats(verdicts, found, runs, differences))
+    )
 
 
 def _answer(verdicts: Verdicts) -> str:
@@ -201,8 +203,10 @@ def _answer_without_verdicts(found: Sequence[Group]) -> str:
     )
 
 
-def _caveats(verdicts: Verdicts | None, found: Sequence[Group], runs: Runs, titles: Sequence[str]) -> Iterable[str]:
-    """What limits the conclusions, the most important first."""
+def _caveats(
+    verdicts: Verdicts | None, found: Sequence[Group], runs: Runs, differences: Mapping[str, str]
+) -> Iterable[str]:  # fmt: skip
+    """What limits the conclusions, the most important first; ``differences``: by title, from the published data."""
     c = counts(runs)
     lost = c["missing"] + c[FAILURE]
     missing = f"{lost} of {len(runs)} trainings have no result; verdicts and means that need them may still change"
@@ -213,11 +217,11 @@ def _caveats(verdicts: Verdicts | None, found: Sequence[Group], runs: Runs, titl
     seeds = sorted({group.panel.seeds for group in judged})
     if seeds and seeds[0] < 3:
         yield f"Some intervals rest on {seeds[0]} seed{'s' if seeds[0] > 1 else ''}; below 3 nothing can be decided."
-    other = [title for title in titles if likeness(title)]
+    other = {title: words for title, words in differences.items() if words}
     if other:
         yield (
-            f"{len(other)} of {len(titles)} data sets {'is' if len(other) == 1 else 'are'} not the published one"
-            f"{'' if len(other) == 1 else 's'}: {'; '.join(f'{title} is {_article(title)}' for title in other)}."
+            f"{len(other)} of {len(differences)} data sets {'is' if len(other) == 1 else 'are'} not the published one"
+            f"{'' if len(other) == 1 else 's'}: {'; '.join(f'{title} is {words}' for title, words in other.items())}."
             " What is seen there need not hold for the published data."
         )
     scale = _scale(judged)
@@ -238,10 +242,6 @@ def _caveats(verdicts: Verdicts | None, found: Sequence[Group], runs: Runs, titl
         yield missing + "."
     if c[DIVERGED]:
         yield f"{c[DIVERGED]} training{'s' if c[DIVERGED] > 1 else ''} diverged; only what was reached before counts."
-
-
-def _article(title: str) -> str:
-    return " and ".join(likeness(title))
 
 
 def _scale(found: Sequence[Group]) -> str:

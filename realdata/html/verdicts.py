@@ -3,45 +3,32 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from realdata.datasets.base import COPY, LIKENESS, SUBSET
 from realdata.predictions.intervals import written
 from realdata.predictions.tables import ALL_DATA, SYMBOLS, name_of, read_predictions
+from toymodels.theory.claims import IN_SHORT
 
-CLAIMS: dict[str, str] = {
-    "C7": "while the gradient norm per example weight, N, is below rho (mu_easy + mu_hard), the hard feature gains on"
-    " the easy one under SAM; under plain gradient descent it only loses",
-    "C8": "a feature shrinks under SAM while N is below rho times its strength; between the two thresholds the easy"
-    " feature shrinks and the hard one grows",
-    "C10": "starts below the collapse boundary, near ||theta|| = rho, run to zero",
-    "C11": "at the phantom point the gap of the weight logits between minority and majority contracts, so that the"
-    " example weights are more even there",
-    "C12": "the phantom point suppresses the easy feature's response more than the hard one's exactly if"
-    " D_hard w_hard / v_hard < D_easy w_easy / v_easy",
-    "C14": "on redundant data all of SAM's balancing comes from the Jacobian (learning-rate scaling); on spurious data"
-    " the example weights matter too",
-    "C21": "for the last layer, phantom margins, weights and responses of any network follow exactly from its"
-    " penultimate features",
-    "C22": "over many features, plain training amplifies in proportion to a feature's strength mu; SAM's log-gain is a"
-    " downward parabola in mu",
+DIFFERENCE_WORDS = {
+    LIKENESS: "a likeness, not the published data set",
+    SUBSET: "a subset of the published data set",
+    COPY: "a copy of the published data set that is not identical to it",
 }
-"""What the claims that predictions rest on say, in a sentence each; docs/theory.md has them in full."""
-
-LIKENESS = (
-    (re.compile(r"-like\b|likeness|not the published", re.IGNORECASE), "a likeness, not the published data set"),
-    (re.compile(r"\bsubset\b|\d of [\d,]+ images", re.IGNORECASE), "a subset of the published data set"),
-    (re.compile(r"\bcop(y|ies)\b", re.IGNORECASE), "a copy of the published data set that is not identical to it"),
-)
-"""What a title says of the data's relation to the published ones (titles are made by ``realdata.datasets``)."""
 
 
-def likeness(title: str) -> tuple[str, ...]:
-    """What a title admits: likeness, subset, copy; empty where it names the published data set without a remark."""
-    return tuple(words for pattern, words in LIKENESS if pattern.search(title))
+def difference_words(differences: Sequence[str] | None) -> str:
+    """How a data set differs from the published one, in words; empty where it does not.
+
+    Args:
+        differences: see :class:`realdata.datasets.base.Description`; None where the runs do not say.
+    """
+    if differences is None:
+        return "not known to be the published data set (its runs are of an earlier version)"
+    return " and ".join(DIFFERENCE_WORDS[each] for each in differences)
 
 
 @dataclass(frozen=True)
@@ -79,6 +66,12 @@ class Place:
     name: str
     title: str
     details: Mapping[str, Any]
+
+    @property
+    def differences(self) -> tuple[str, ...] | None:
+        """From the published images; None where predictions.json does not say."""
+        found = self.details.get("differences")
+        return None if found is None else tuple(found)
 
 
 @dataclass(frozen=True)
@@ -221,7 +214,7 @@ def _predicted(
     claims = [each.strip() for each in str(described["claim"]).split(",")]
     return Predicted(
         name, described["title"], described["statement"], described["estimator"], described["rule"],
-        tuple((claim, CLAIMS.get(claim, "")) for claim in claims if claim),
+        tuple((claim, IN_SHORT.get(claim, "")) for claim in claims if claim),
         tuple(sorted(parts.items())), tuple(found),
         tuple(_line(row, parts) for row in rows if _key(row) not in keys),
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from realdata.configuration import RunConfiguration
 from realdata.predictions.intervals import MATCH, mean_per_seed
@@ -19,8 +19,14 @@ if TYPE_CHECKING:
 
     from realdata.predictions.filter_evidence import FilterEvidence
 
-SEPARATOR = "\x1f"
-"""Between split, metric, attribute and group in the name of a number."""
+
+class NumberName(NamedTuple):
+    """The columns of ``results.parquet`` that tell the numbers of one checkpoint apart."""
+
+    split: str
+    metric: str
+    attribute: str
+    group: str
 
 
 @dataclass(frozen=True)
@@ -30,17 +36,16 @@ class At:
     level: float | None
     training_loss: float
     step: int
-    numbers: Mapping[str, float]
+    numbers: Mapping[NumberName, float]
 
     def value(self, metric: str, attribute: str = "", split: str = "train", group: str = "") -> float | None:
         """A number; None where it was not measured or has no value."""
-        return self.numbers.get(SEPARATOR.join((split, metric, attribute, group)))
+        return self.numbers.get(NumberName(split, metric, attribute, group))
 
     def groups(self, metric: str, split: str, attribute: str = "") -> dict[str, float]:
         """The numbers of each group."""
-        start = SEPARATOR.join((split, metric, attribute, ""))
-        found = {key.removeprefix(start): value for key, value in self.numbers.items() if key.startswith(start)}
-        return {group: value for group, value in found.items() if group}
+        wanted = (split, metric, attribute)
+        return {name.group: value for name, value in self.numbers.items() if name[:3] == wanted and name.group}
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class PredictionData:
     @property
     def has_easy(self) -> bool:
         """Whether an easy attribute was measured at any checkpoint."""
-        return any("easy" in key.split(SEPARATOR) for found in self._checkpoints.values() for key in found[0].numbers)
+        return any(name.attribute == "easy" for found in self._checkpoints.values() for name in found[0].numbers)
 
     def checkpoints(self, rule: Rule, seed: int) -> Sequence[At]:
         """Checkpoints of a run, each weight of the network once: a steep loss passes several levels at one step."""
@@ -187,7 +192,7 @@ def _waiting(configuration: RunConfiguration) -> dict[str, Any]:
 def _by_run(rows: pd.DataFrame) -> dict[str, list[At]]:
     """Checkpoints of each run in the order of their steps."""
     found: dict[str, dict[str, At]] = {}
-    numbers: dict[tuple[str, str], dict[str, float]] = {}
+    numbers: dict[tuple[str, str], dict[NumberName, float]] = {}
     columns = ("run", "checkpoint", "level", "training_loss", "step", "split", "metric", "attribute", "group", "value")
     for run, name, level, loss, step, *words, value in zip(*(rows[column] for column in columns), strict=True):
         if (run, name) not in numbers:
@@ -195,5 +200,5 @@ def _by_run(rows: pd.DataFrame) -> dict[str, list[At]]:
             where = None if math.isnan(level) else float(level)
             found.setdefault(run, {})[name] = At(where, float(loss), int(step), numbers[run, name])
         if math.isfinite(value):
-            numbers[run, name][SEPARATOR.join(words)] = float(value)
+            numbers[run, name][NumberName(*words)] = float(value)
     return {run: sorted(each.values(), key=lambda at: at.step) for run, each in found.items()}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def judge(request: Request, out: Path, *, figures: bool = True) -> list[Path]:
     """Write results and verdicts of what lies in ``out``; the paths."""
-    from realdata.predictions.tables import judged, verdict_rows, write_predictions
+    from realdata.predictions.tables import judged, verdict_rows, verdict_summary, write_predictions
     from realdata.results.parquet import read_results, read_settings, write_results
 
     paths = write_results(out)
@@ -34,7 +34,7 @@ def judge(request: Request, out: Path, *, figures: bool = True) -> list[Path]:
         folder = writable_directory(out / "figures")
         for name, figure in prediction_figures(found, predictions):
             paths += save_figure(figure, folder / name)
-    print((out / "verdict.md").read_text(encoding="utf-8").split("\n## ")[0])
+    print(verdict_summary(table, predictions))
     return paths
 
 
@@ -68,7 +68,8 @@ def _details(request: Request, found: Sequence[PredictionData]) -> dict[str, Any
         },
         "data": [
             {
-                "data": one.base.data, "title": one.title, "setting": one.setting, "target": one.target,
+                "data": one.base.data, "title": one.title, "differences": one.panel.differences,
+                "setting": one.setting, "target": one.target,
                 "configuration": one.base.as_dict(), "seeds": list(range(design.seeds)), "runs": _counts(one, asked),
             }
             for one in found

@@ -126,14 +126,18 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
 def verdict_text(rows: Sequence[Mapping[str, Any]], predictions: Sequence[Prediction]) -> str:
     """verdict.md: the verdicts, the estimates behind them, the reasons, and what was predicted."""
     parts = [
-        "# Predictions on real data\n",
-        verdict_table(rows, predictions).markdown(),
-        estimate_table(rows).markdown(),
+        verdict_summary(rows, predictions),
         reason_list(rows),
         "## What was predicted\n",
         *(f"- **{p.name} {p.title}** ({p.claim}): {p.statement}. Rule: {p.rule}." for p in predictions),
     ]
     return "\n".join(parts) + "\n"
+
+
+def verdict_summary(rows: Sequence[Mapping[str, Any]], predictions: Sequence[Prediction]) -> str:
+    """The head of verdict.md: the verdicts and the estimates behind them."""
+    tables = verdict_table(rows, predictions), estimate_table(rows)
+    return "\n".join(["# Predictions on real data\n", *(table.markdown() for table in tables)])
 
 
 def verdict_table(rows: Sequence[Mapping[str, Any]], predictions: Sequence[Prediction]) -> TextTable:

@@ -99,8 +99,12 @@ def collect_settings(out: str | Path) -> dict[str, Any]:
     for directory in sorted((out / "runs").glob("*")):
         stored, failure = read_rows(directory), read_failure(directory)
         if stored is not None and stored["status"] != "partial":
-            kept = ("configuration", "status", "title", "fingerprint", "skipped_files", "evaluation", "versions")
-            runs[directory.name] = {name: stored[name] for name in kept} | {"reason": ""}
+            kept = (
+                "configuration", "status", "title", "differences", "fingerprint", "skipped_files", "evaluation",
+                "versions",
+            )  # fmt: skip
+            # Runs of earlier versions do not say how their images differ from the published ones.
+            runs[directory.name] = {name: stored[name] for name in kept if name in stored} | {"reason": ""}
         elif failure is not None:
             reason = {"status": "failed", "reason": failure["reason"]}
             runs[directory.name] = {"configuration": failure["configuration"], **reason}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from realdata.configuration import METHODS
+from realdata.datasets.base import DIFFERENCES
 from realdata.results.parquet import setting_of_values
 
 if TYPE_CHECKING:
@@ -76,12 +77,15 @@ class Panel:
     """All runs of one setting.
 
     Attributes:
-        title: of the data. setting: name of the setting. configuration: of one of its runs.
+        title: of the data. differences: from the published images (:mod:`realdata.datasets.base`); None where runs of
+            an earlier version do not say.
+        setting: name of the setting. configuration: of one of its runs.
         rows: the results of its runs. runs: per run what ``results.json`` says.
         rules, targets, levels: what occurs among the planned runs, in order; levels end with None, the end.
     """
 
     title: str
+    differences: tuple[str, ...] | None
     setting: str
     configuration: Mapping[str, Any]
     rows: pd.DataFrame
@@ -126,6 +130,7 @@ def _panel(setting: str, runs: Mapping[str, Mapping[str, Any]], rows: pd.DataFra
     levels = sorted({float(level) for values in configurations for level in values["levels"]}, reverse=True)
     return Panel(
         title=" / ".join(titles) or configurations[0]["data"],
+        differences=_differences(runs),
         setting=setting,
         configuration=configurations[0],
         rows=rows[rows["run"].isin(list(runs))],
@@ -134,6 +139,13 @@ def _panel(setting: str, runs: Mapping[str, Mapping[str, Any]], rows: pd.DataFra
         targets=tuple(sorted({str(values["data_options"].get("target") or "") for values in configurations})),
         levels=(*levels, None),
     )
+
+
+def _differences(runs: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...] | None:
+    known = [run["differences"] for run in runs.values() if "differences" in run]
+    if not known and any(run.get("title") for run in runs.values()):
+        return None
+    return tuple(each for each in DIFFERENCES if any(each in found for found in known))
 
 
 def _rule_order(rule: Rule) -> tuple[int, str, float]:

@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import os
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,30 +31,39 @@ ROOT_VARIABLE = "SAMBALANCE_DATA"
 
 EFFECT_NAMES = ("full", "weights", "jacobian")
 
+
+@dataclass(frozen=True)
+class FlagText:
+    """What a flag means; ``default`` says in words what no value stands for, where that is not a plain value."""
+
+    meaning: str
+    default: str | None = None
+
+
 HELP = {
-    "size": "resize images to N x N pixels (default: the data set's own)",
-    "broken": f"a file that cannot be decoded is: {', '.join(BROKEN)}",
-    "augmentation": f"of training images: {', '.join(AUGMENTATIONS)}",
-    "model": ", ".join(name + "NAME" * name.endswith(":") for name in model_options.names()),
-    "method": f"{', '.join(METHODS)} (default: sgd without --rho, sam with it)",
-    "effect": f"which of SAM's effects is kept: {', '.join(EFFECT_NAMES)}",
-    "rho": "radius of SAM's perturbation; 0 is plain training",
-    "base": f"base optimizer: {', '.join(BASES)}",
-    "lr": "learning rate",
-    "momentum": "momentum, or Adam's beta_1",
-    "weight_decay": "weight decay",
-    "batch_size": "examples per step",
-    "epochs": "passes over the training set",
-    "schedule": f"of the learning rate: {', '.join(SCHEDULES)}",
-    "warmup_epochs": "epochs of linear warm-up",
-    "levels": "training losses whose first crossing keeps a checkpoint, separated by commas",
-    "stop_level": "end once the training loss is at or below this (default: train all epochs)",
-    "evaluations_per_epoch": "how often the training loss is measured",
-    "evaluation_examples": "training examples on which it is measured (default: all)",
-    "seed": "of initialisation, order and augmentation",
-    "precision": f"{', '.join(PRECISIONS)}; the last two are automatic mixed precision",
+    "size": FlagText("resize images to N x N pixels", "the data set's own"),
+    "broken": FlagText(f"a file that cannot be decoded is: {', '.join(BROKEN)}"),
+    "augmentation": FlagText(f"of training images: {', '.join(AUGMENTATIONS)}"),
+    "model": FlagText(", ".join(name + "NAME" * name.endswith(":") for name in model_options.names())),
+    "method": FlagText(", ".join(METHODS), "sgd without --rho, sam with it"),
+    "effect": FlagText(f"which of SAM's effects is kept: {', '.join(EFFECT_NAMES)}"),
+    "rho": FlagText("radius of SAM's perturbation; 0 is plain training"),
+    "base": FlagText(f"base optimizer: {', '.join(BASES)}"),
+    "lr": FlagText("learning rate"),
+    "momentum": FlagText("momentum, or Adam's beta_1"),
+    "weight_decay": FlagText("weight decay"),
+    "batch_size": FlagText("examples per step"),
+    "epochs": FlagText("passes over the training set"),
+    "schedule": FlagText(f"of the learning rate: {', '.join(SCHEDULES)}"),
+    "warmup_epochs": FlagText("epochs of linear warm-up"),
+    "levels": FlagText("training losses whose first crossing keeps a checkpoint, separated by commas"),
+    "stop_level": FlagText("end once the training loss is at or below this", "train all epochs"),
+    "evaluations_per_epoch": FlagText("how often the training loss is measured"),
+    "evaluation_examples": FlagText("training examples on which it is measured", "all"),
+    "seed": FlagText("of initialisation, order and augmentation"),
+    "precision": FlagText(f"{', '.join(PRECISIONS)}; the last two are automatic mixed precision"),
 }
-"""What each flag means; the names are fields of :class:`RunConfiguration`."""
+"""The flag of each field of :class:`RunConfiguration`, by its name."""
 
 
 def flag(name: str) -> str:
@@ -73,11 +83,16 @@ def add_configuration_flags(parser: argparse.ArgumentParser, *, many: bool, with
     for name, text in HELP.items():
         if name in without:
             continue
-        default = DEFAULTS[name]
-        shown = "" if default is None or "default" in text else f" (default {_written(default)})"
         convert = values_of(name) if many and name != "levels" else value_of(name)
         metavar = "X,.." if many or name == "levels" else "X"
-        group.add_argument(flag(name), type=convert, metavar=metavar, help=(text + shown).replace("%", "%%"))
+        shown = _escaped(text.meaning + _default_shown(name, text))
+        group.add_argument(flag(name), type=convert, metavar=metavar, help=shown)
+
+
+def _default_shown(name: str, text: FlagText) -> str:
+    if text.default is not None:
+        return f" (default: {text.default})"
+    return "" if DEFAULTS[name] is None else f" (default {_written(DEFAULTS[name])})"
 
 
 def _written(value: Any) -> str:

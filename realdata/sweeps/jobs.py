@@ -191,6 +191,7 @@ def _do(job: Job, configuration: RunConfiguration, directory: Path, stage: list[
             "configuration": configuration.as_dict(),
             "hash": configuration.hash,
             "title": data.title,
+            "differences": list(data.differences),
             "fingerprint": data.fingerprint,
             "skipped_files": len(data.skipped),
             "evaluation": job.evaluation,

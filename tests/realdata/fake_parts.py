@@ -82,7 +82,9 @@ def load(
         return tiny()
     if options.get("fault") == "loading":
         raise ValueError("attributes.csv is missing; allowed: a folder with attributes.csv")
-    return types.SimpleNamespace(name=name, title=f"{name} (stand-in)", options=options, fingerprint="f00", skipped=())
+    return types.SimpleNamespace(
+        name=name, title=f"{name} (stand-in)", options=options, fingerprint="f00", skipped=(), differences=()
+    )
 
 
 def tiny(n: int = 240, side: int = 8) -> Any:

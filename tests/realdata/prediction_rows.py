@@ -117,7 +117,8 @@ def store(out: Path, world: World, configuration: RunConfiguration, title: str =
             "level": level, "step": step, "epoch": 1.0, "training_loss": loss, "rows": rows_of(world, c, level)
         }  # fmt: skip
     stored = {
-        "configuration": c.as_dict(), "hash": c.hash, "title": title, "fingerprint": "f0", "skipped_files": 0,
+        "configuration": c.as_dict(), "hash": c.hash, "title": title, "fingerprint": "f0",
+        "differences": [], "skipped_files": 0,
         "evaluation": {"protocol": "fast"}, "seconds": {"training": 1.0, "evaluation": 1.0}, "versions": {"torch": "2"},
         "checkpoints": stages, "status": "diverged" if c.rho in world.diverged else "done",
     }  # fmt: skip

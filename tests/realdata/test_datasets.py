@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from realdata import datasets
 from realdata.datasets import cifar_mnist, domain_net, office_home, terra_incognita, vlcs
-from realdata.datasets.base import EVALUATE, FIT, TEST, TRAIN, UNUSED, VALIDATION, ImageData
+from realdata.datasets.base import COPY, EVALUATE, FIT, LIKENESS, SUBSET, TEST, TRAIN, UNUSED, VALIDATION, ImageData
 from realdata.datasets.cifar_mnist import correlated_counts
 from realdata.datasets.labelled import CIFAR_CLASSES, idx_partitions
 
@@ -228,15 +228,25 @@ def test_batches_and_class_folders_give_the_same_kind_of_dominoes(root: Path, ca
         assert np.allclose(colours[data.hard == kind], expected, atol=4)
 
 
-def test_titles_say_copy_and_subset(root: Path, written: Callable[[str], Path], cache: Path):
-    assert datasets.load("cifar_mnist", written("cifar_mnist"), cache=cache).title == "CIFAR-MNIST (JPEG copy, subset)"
+def test_titles_and_differences_say_copy_subset_and_likeness(
+    root: Path, written: Callable[[str], Path], cache: Path
+):  # fmt: skip
+    def told(name: str, place: Path, **options: str) -> tuple[str, tuple[str, ...]]:
+        data = datasets.load(name, place, options, cache=cache)
+        return data.title, data.differences
+
+    dominoes = told("cifar_mnist", written("cifar_mnist"))
+    assert dominoes == ("CIFAR-MNIST (JPEG copy, subset)", (COPY, SUBSET))
     standins.write_celeba(root)
-    assert datasets.load("celeba", root, cache=cache).title == "CelebA subset (46 images)"
+    assert told("celeba", root) == ("CelebA subset (46 images)", (SUBSET,))
     standins.write_waterbirds(root)
-    assert datasets.load("waterbirds", root, cache=cache).title == "Waterbirds-like (not the published set)"
+    assert told("waterbirds", root) == ("Waterbirds-like (not the published set)", (LIKENESS,))
     standins.write_pacs(root, each=2)
-    title = datasets.load("pacs", root, {"target": "photo"}, cache=cache).title
-    assert title == "PACS (56 of 9,991 images, copy at 16x16 pixels)"
+    pacs = told("pacs", root, target="photo")
+    assert pacs == ("PACS (56 of 9,991 images, copy at 16x16 pixels)", (SUBSET, COPY))
+    standins.write_mnist(root)
+    assert told("colored_mnist", root, target="-90%") == ("ColoredMNIST (subset: 300 images)", (SUBSET,))
+    assert told("rotated_mnist", root, target="15") == ("RotatedMNIST (subset: 300 images)", (SUBSET,))
 
 
 def test_fashion_dominoes(root: Path, cache: Path):

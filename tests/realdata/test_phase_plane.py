@@ -137,7 +137,7 @@ def write_runs(out: Path, *, measured: bool = True) -> None:
             }  # fmt: skip
             stored = {
                 "configuration": values.as_dict(), "hash": values.hash, "title": "Toy", "fingerprint": "",
-                "status": "done", "skipped_files": 0, "evaluation": {}, "versions": {},
+                "status": "done", "differences": [], "skipped_files": 0, "evaluation": {}, "versions": {},
                 "seconds": {}, "checkpoints": checkpoints,
             }  # fmt: skip
             folder = out / "runs" / values.hash

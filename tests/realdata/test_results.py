@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,12 @@ def row(metric: str, value: float | None, attribute: str = "", group: str = "", 
 
 
 def store(
-    out: Path, status: str = "done", stages: Any = None, title: str = "Made up", **changes: Any
+    out: Path,
+    status: str = "done",
+    stages: Any = None,
+    title: str = "Made up",
+    differences: Sequence[str] = (),
+    **changes: Any,
 ) -> RunConfiguration:
     """Write a job's directory.
 
@@ -41,7 +47,8 @@ def store(
         for name, (level, loss, rows) in stages.items()
     }
     stored = {
-        "configuration": configuration.as_dict(), "hash": configuration.hash, "title": title, "fingerprint": "f0",
+        "configuration": configuration.as_dict(), "hash": configuration.hash, "title": title,
+        "differences": list(differences), "fingerprint": "f0",
         "skipped_files": 0, "evaluation": {"protocol": "fast"}, "seconds": {"training": 1.0, "evaluation": 1.0},
         "versions": {"torch": "2"}, "checkpoints": checkpoints, "status": status,
     }  # fmt: skip

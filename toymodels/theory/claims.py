@@ -1,0 +1,24 @@
+"""The claims in short: what those that are used beyond the proofs say, in a sentence each.
+
+docs/theory.md and ``proofs_check`` have all of them in full.
+"""
+
+from __future__ import annotations
+
+IN_SHORT: dict[str, str] = {
+    "C7": "while the gradient norm per example weight, N, is below rho (mu_easy + mu_hard), the hard feature gains on"
+    " the easy one under SAM; under plain gradient descent it only loses",
+    "C8": "a feature shrinks under SAM while N is below rho times its strength; between the two thresholds the easy"
+    " feature shrinks and the hard one grows",
+    "C10": "starts below the collapse boundary, near ||theta|| = rho, run to zero",
+    "C11": "at the phantom point the gap of the weight logits between minority and majority contracts, so that the"
+    " example weights are more even there",
+    "C12": "the phantom point suppresses the easy feature's response more than the hard one's exactly if"
+    " D_hard w_hard / v_hard < D_easy w_easy / v_easy",
+    "C14": "on redundant data all of SAM's balancing comes from the Jacobian (learning-rate scaling); on spurious data"
+    " the example weights matter too",
+    "C21": "for the last layer, phantom margins, weights and responses of any network follow exactly from its"
+    " penultimate features",
+    "C22": "over many features, plain training amplifies in proportion to a feature's strength mu; SAM's log-gain is a"
+    " downward parabola in mu",
+}
