@@ -38,7 +38,7 @@ from realdata.configuration import RunConfiguration
 from realdata.datasets.base import Card, ImageData
 from realdata.datasets.batches import Normalization
 from realdata.training.augmentation import ORDER, generator
-from realdata.training.distributed import processes
+from realdata.training.distributed import connect_processes
 from realdata.training.optimization import autocast
 from realdata.training.train import _Training
 
@@ -104,7 +104,7 @@ class Pair:
     """Both ways of one training, in step."""
 
     def __init__(self, settings: RunConfiguration, data: ImageData, folder: str) -> None:
-        self.ours = _Training(settings, data, Path(folder), processes("cpu"), progress=False)
+        self.ours = _Training(settings, data, Path(folder), connect_processes("cpu"), progress=False)
         self.model = copy.deepcopy(self.ours.model)
         self.start = [p.detach().clone() for p in self.model.parameters()]
         images = Normalization(data, CPU)(torch.from_numpy(data.images[:]))

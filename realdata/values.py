@@ -11,7 +11,7 @@ from typing import Any
 from realdata.configuration import Scalar
 
 
-def typed(name: str, value: Any, kind: Any) -> Any:
+def convert(name: str, value: Any, kind: Any) -> Any:
     """``value`` (text of a command line, or a value of a file) as ``kind``.
 
     Args:
@@ -29,7 +29,7 @@ def typed(name: str, value: Any, kind: Any) -> Any:
         for choice in choices:
             if choice is not type(None):
                 try:
-                    return typed(name, value, choice)
+                    return convert(name, value, choice)
                 except ValueError:
                     continue
         raise ValueError(f"{name}={value!r}; allowed: {_named(choices)}")
@@ -39,7 +39,7 @@ def typed(name: str, value: Any, kind: Any) -> Any:
         raise ValueError(f"{name}={value!r}; allowed: {', '.join(map(str, choices))}")
     if typing.get_origin(kind) is tuple:
         parts = [part for part in value.split(",") if part.strip()] if isinstance(value, str) else list(value)
-        return tuple(typed(name, part, choices[0]) for part in parts)
+        return tuple(convert(name, part, choices[0]) for part in parts)
     try:
         return _CONVERTERS[kind](value)
     except (ValueError, TypeError, KeyError):
@@ -86,7 +86,7 @@ def _named(kinds: Iterable[Any]) -> str:
     return " or ".join(_NAMES.get(kind, str(kind)) for kind in kinds)
 
 
-def scalar(text: str) -> Scalar:
+def read_scalar(text: str) -> Scalar:
     """The plain value that a text stands for: none, true, a whole number, a number, or the text itself."""
     word = text.strip()
     if word.lower() in ("none", "null"):
@@ -99,7 +99,7 @@ def scalar(text: str) -> Scalar:
     return word
 
 
-def pairs(texts: Iterable[str], option: str) -> dict[str, list[str]]:
+def value_lists(texts: Iterable[str], option: str) -> dict[str, list[str]]:
     """``["a=1", "b=2", "a=3"]`` as ``{"a": ["1", "3"], "b": ["2"]}``; a ValueError names the option and the fault."""
     found: dict[str, list[str]] = {}
     for text in texts:
@@ -110,9 +110,9 @@ def pairs(texts: Iterable[str], option: str) -> dict[str, list[str]]:
     return found
 
 
-def single(texts: Iterable[str], option: str) -> dict[str, str]:
-    """As :func:`pairs`, for options of which each is given once."""
-    found = pairs(texts, option)
+def single_values(texts: Iterable[str], option: str) -> dict[str, str]:
+    """As :func:`value_lists`, for options of which each is given once."""
+    found = value_lists(texts, option)
     for key, values in found.items():
         if len(values) > 1:
             raise ValueError(f"{option} {key}= is given {len(values)} times; allowed: once")

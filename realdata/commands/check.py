@@ -121,16 +121,16 @@ def print_counts(contents: Contents, note: str) -> None:
     )
     split = contents.split.astype(np.int64)
     if environments > 1:
-        by_split = crossed(contents.environment, environments, split, len(SPLITS))
+        by_split = cross_tabulate(contents.environment, environments, split, len(SPLITS))
         print_table(f"images by environment and split {note}".rstrip(), contents.environment_names, SPLITS, by_split)
         rows, names = contents.group, contents.group_names
         if groups == environments * labels:
             rows, names = contents.label, contents.label_names
         title, columns = "images by {} and environment", contents.environment_names
-        table = crossed(rows, len(names), contents.environment, environments)
+        table = cross_tabulate(rows, len(names), contents.environment, environments)
     else:
         rows, names, title, columns = contents.group, contents.group_names, "images by {} and split", SPLITS
-        table = crossed(rows, groups, split, len(SPLITS))
+        table = cross_tabulate(rows, groups, split, len(SPLITS))
     kind = "class" if names is contents.label_names else "group"
     if len(names) <= MANY_GROUPS:
         print_table(title.format(kind), names, columns, table)
@@ -147,7 +147,7 @@ def print_counts(contents: Contents, note: str) -> None:
     print(f"\nprobes are fitted on {fit:,} images and measured on {measured:,}")
 
 
-def crossed(rows: NDArray[np.int64], height: int, columns: NDArray[np.int64], width: int) -> NDArray[np.int64]:
+def cross_tabulate(rows: NDArray[np.int64], height: int, columns: NDArray[np.int64], width: int) -> NDArray[np.int64]:
     """How often each pair occurs, [height, width]."""
     import numpy as np
 

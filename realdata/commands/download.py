@@ -30,7 +30,7 @@ TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Source:
+class RemoteFile:
     """A file with its checksum.
 
     Attributes:
@@ -45,11 +45,11 @@ class Source:
     unpack: bool = False
 
 
-def _idx(bases: Sequence[str], folder: str, sums: Sequence[tuple[str, str]]) -> tuple[Source, ...]:
-    return tuple(Source(tuple(base + name for base in bases), md5, f"{folder}/raw/{name}") for name, md5 in sums)
+def _idx(bases: Sequence[str], folder: str, sums: Sequence[tuple[str, str]]) -> tuple[RemoteFile, ...]:
+    return tuple(RemoteFile(tuple(base + name for base in bases), md5, f"{folder}/raw/{name}") for name, md5 in sums)
 
 
-SOURCES: dict[str, tuple[Source, ...]] = {
+SOURCES: dict[str, tuple[RemoteFile, ...]] = {
     "mnist": _idx(
         ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
         "MNIST",
@@ -71,7 +71,7 @@ SOURCES: dict[str, tuple[Source, ...]] = {
         ),
     ),
     "cifar10": (
-        Source(
+        RemoteFile(
             ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
             "c58f30108f718f92721af3b95e74349a",
             "cifar-10-batches-py",
@@ -116,7 +116,7 @@ def refusal(name: str, allowed: Sequence[str]) -> str:
     )
 
 
-def fetch(source: Source, root: Path) -> None:
+def fetch(source: RemoteFile, root: Path) -> None:
     """Bring one file to its place, whole and with its checksum, or not at all."""
     target = root / source.place
     if source.unpack and target.is_dir():

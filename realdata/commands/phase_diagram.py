@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from realdata.features.diagram import METRICS, FeatureDiagram
 from realdata.features.heads import AXES, FIXED
 from realdata.settings.flags import ROOT_VARIABLE, root_folder
-from realdata.values import single
+from realdata.values import single_values
 from sambalance_tools.command_line import OneLineParser, module_parser, number_list
 from sambalance_tools.files import writable_directory, write_text
 from toymodels.command_line import AXIS_HELP, add_engine_options, map_axes
@@ -181,7 +181,7 @@ def _table(options: argparse.Namespace) -> FeatureTable:
     from realdata.features.toy import fewer_examples
     from realdata.settings.completion import complete_data_options, data_option_names
 
-    chosen: dict[str, Any] = single(options.data_option, "--data-option")
+    chosen: dict[str, Any] = single_values(options.data_option, "--data-option")
     if "correlation" in data_option_names(options.data):
         # Equally many images of all groups: the correlation is made by weights, and this way by the least of them.
         chosen = {"correlation": 0.5, **chosen}

@@ -21,16 +21,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from realdata.settings.flags import add_configuration_flags, add_job_flags, add_option_flags, settings_from
-from realdata.sweeps.jobs import DIVERGED, DONE, Job, state
+from realdata.sweeps.jobs import DIVERGED, DONE, Job, job_status
 from realdata.sweeps.work import (
     add_executor_flags,
     exit_if_failed,
     local_executor,
+    print_outcomes,
+    print_plan,
     record_plan,
     rootless_jobs,
-    say_how_it_went,
-    say_what_is_to_do,
-    work,
+    run_jobs,
 )
 from sambalance_tools.command_line import OneLineParser, module_parser
 from sambalance_tools.files import writable_directory, write_text
@@ -79,16 +79,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = options.device or "auto"
     jobs, left_out = _jobs(request, out, device, train=not options.no_train)
     executor = local_executor(options.workers, options.threads, out, device)
-    todo = say_what_is_to_do(jobs, executor, measure=not (options.no_estimate or options.no_train))
+    todo = print_plan(jobs, executor, measure=not (options.no_estimate or options.no_train))
     if left_out:
         print(f"{left_out} trainings are not finished and left out", flush=True)
     if options.dry_run:
         return
     write_text(out / SETTINGS, json.dumps(settings, indent=1, sort_keys=True))
     record_plan(out, request.plan.configurations)
-    outcomes = work(todo, executor)
+    outcomes = run_jobs(todo, executor)
     if todo:
-        say_how_it_went(outcomes)
+        print_outcomes(outcomes)
     for path in judge(request, out, figures=not options.no_figures):
         print(f"  {path}")
     exit_if_failed(outcomes)
@@ -126,10 +126,10 @@ def _jobs(request: Request, out: Path, device: str, *, train: bool) -> tuple[lis
     for each, job in zip(request.plan.configurations, rootless_jobs(request.plan, out, device), strict=True):
         directory = Path(job.directory)
         # What is done needs no data.
-        if state(directory, job.evaluation) in (DONE, DIVERGED):
+        if job_status(directory, job.evaluation) in (DONE, DIVERGED):
             jobs.append(job)
         elif train or is_finished(directory):
             jobs.append(dataclasses.replace(job, root=request.plan.root_of(each.data)))
         else:
-            left_out += state(directory) not in (DONE, DIVERGED)
+            left_out += job_status(directory) not in (DONE, DIVERGED)
     return jobs, left_out

@@ -27,8 +27,8 @@ from realdata.settings.flags import (
     data_flag,
     root_folder,
 )
-from realdata.sweeps.jobs import DIVERGED, ELSEWHERE, FAILURE, Job, do
-from realdata.values import single
+from realdata.sweeps.jobs import DIVERGED, ELSEWHERE, FAILURE, Job, run_job
+from realdata.values import single_values
 from sambalance_tools.command_line import OneLineParser, module_parser
 from sambalance_tools.files import writable_directory
 
@@ -66,10 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     protocol = options.protocol or "fast"
     job = Job(
         configuration.as_dict(), os.path.abspath(root), str(directory.resolve()), options.device or "auto", protocol,
-        probe_options(protocol, single(options.probe_option, "--probe-option")), options.evaluation_seed or 0,
+        probe_options(protocol, single_values(options.probe_option, "--probe-option")), options.evaluation_seed or 0,
         progress=True,
     )  # fmt: skip
-    outcome = do(job)
+    outcome = run_job(job)
     if outcome.status == ELSEWHERE:
         raise ValueError(f"{directory} is locked: {outcome.reason}; allowed: wait for it, or another --out")
     if outcome.status == FAILURE:
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
     """What was set, by the names of :class:`RunConfiguration`."""
     values = {name: getattr(options, name) for name in HELP if getattr(options, name) is not None}
-    data_options: dict[str, Any] = single(options.data_option, "--data-option")
+    data_options: dict[str, Any] = single_values(options.data_option, "--data-option")
     for name, value in vars(options).items():
         option = name.removeprefix("data_option_")
         if option == name or value is None:
@@ -92,5 +92,5 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
         if option in data_options:
             raise ValueError(f"{data_flag(option)} and --data-option {option}= are both given; allowed: one of them")
         data_options[option] = value
-    model_options = single(options.model_option, "--model-option")
+    model_options = single_values(options.model_option, "--model-option")
     return {"data": options.data, **values, "data_options": data_options, "model_options": model_options}

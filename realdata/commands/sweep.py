@@ -25,10 +25,10 @@ from realdata.sweeps.work import (
     exit_if_failed,
     jobs_of,
     local_executor,
+    print_outcomes,
+    print_plan,
     record_plan,
-    say_how_it_went,
-    say_what_is_to_do,
-    work,
+    run_jobs,
 )
 from sambalance_tools.command_line import OneLineParser, module_parser
 from sambalance_tools.files import writable_directory
@@ -55,15 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out = writable_directory(plan.out)
     jobs = jobs_of(plan, out, options.device or "auto")
     executor = local_executor(options.workers, options.threads, out, options.device or "auto")
-    todo = say_what_is_to_do(jobs, executor, measure=not options.no_estimate)
+    todo = print_plan(jobs, executor, measure=not options.no_estimate)
     if options.dry_run:
         return
     record_plan(out, plan.configurations)
-    outcomes = work(todo, executor)
+    outcomes = run_jobs(todo, executor)
     from realdata.results.parquet import write_results
 
     paths = write_results(out)
-    say_how_it_went(outcomes)
+    print_outcomes(outcomes)
     for path in paths:
         print(f"  {path}")
     exit_if_failed(outcomes)

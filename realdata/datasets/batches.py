@@ -32,7 +32,7 @@ PIECE = 1024
 Rows = NDArray[np.int64]
 
 
-class Source:
+class RowSource:
     """Rows of an array, on a device.
 
     Args:

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realdata.datasets.base import SUBSET, TEST, TRAIN, VALIDATION, Card
-from realdata.datasets.folders import counted, first_folder
+from realdata.datasets.folders import count_words, first_folder
 from realdata.datasets.sources import FileSource
-from realdata.datasets.specification import Contents, DataProblem, DataSetSpec, codes
-from realdata.datasets.tables import Table, image_base, label_and_attribute, present, read_table, require_splits
-from realdata.datasets.transforms import AUTO, RESIZE_THEN_CROP, SQUARE_THEN_RESIZE, TRANSFORMS, Presets, canonical
+from realdata.datasets.specification import Contents, DataProblem, DataSetSpec, as_codes
+from realdata.datasets.tables import Table, find_files, image_base, label_and_attribute, read_table, require_splits
+from realdata.datasets.transforms import AUTO, RESIZE_THEN_CROP, SQUARE_THEN_RESIZE, TRANSFORMS, Presets, canonical_name
 
 PUBLISHED = 202_599
 PRESETS = Presets(
@@ -44,7 +44,7 @@ class Options:
     transform: str = AUTO
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "transform", canonical(self.transform))
+        object.__setattr__(self, "transform", canonical_name(self.transform))
         if self.label == self.attribute:
             raise ValueError(f"attribute={self.attribute!r} is the label, too; allowed: two different attributes")
 
@@ -71,7 +71,7 @@ def inspect(root: Path, options: Options) -> Contents:
         )
     rows = _from_attributes(folder, options) if _attributes(folder) is not None else _from_metadata(folder, options)
     base = image_base(rows.names, (folder / IMAGES, folder, folder / IMAGES / IMAGES, folder.parent / IMAGES))
-    stamps, there = present(base, rows.names)
+    stamps, there = find_files(base, rows.names)
     if not there.any():
         raise DataProblem(
             f"not one of {len(rows.names):,} images named in {rows.path} is in {base}",
@@ -86,12 +86,12 @@ def inspect(root: Path, options: Options) -> Contents:
         source=FileSource(base, names, stamps[there], PRESETS, options.transform),
         **label_and_attribute(label, attribute, split, _spoken(options.label), _spoken(options.attribute), " "),
         found=(
-            ("table", f"{rows.path}: {counted(len(rows.names), 'row')}"),
+            ("table", f"{rows.path}: {count_words(len(rows.names), 'row')}"),
             ("images", f"{len(names):,} in {base}, of {PUBLISHED:,} in CelebA"),
         ),
         remarks=()
         if there.all() or len(rows.names) == PUBLISHED
-        else (f"{counted(int((~there).sum()), 'image')} named in {rows.path} not there: left out",),
+        else (f"{count_words(int((~there).sum()), 'image')} named in {rows.path} not there: left out",),
     )
 
 
@@ -128,7 +128,7 @@ def _from_attributes(folder: Path, options: Options) -> _Rows:
     unknown = [name for name in names if name not in of_split]
     if unknown:
         raise DataProblem(
-            f"{partition} has no row for {counted(len(unknown), 'image')} of {path.name}, first {unknown[0]}",
+            f"{partition} has no row for {count_words(len(unknown), 'image')} of {path.name}, first {unknown[0]}",
             "copy the whole file again (this one may be truncated)",
         )
     label, attribute = (_binary(table, option, value) for option, value in _asked(options))
@@ -160,7 +160,7 @@ def _from_metadata(folder: Path, options: Options) -> _Rows:
         table.text("filename", "img_filename", "image_id"),
         table.whole((0, 1), "y"),
         table.whole((0, 1), "a", "place"),
-        codes(table.whole(SPLITS, "split")).astype(np.int8),
+        as_codes(table.whole(SPLITS, "split")).astype(np.int8),
         path,
     )
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from realdata.datasets.base import COPY, SUBSET, TEST, TRAIN, VALIDATION, Card, Images
 from realdata.datasets.cache import digest
-from realdata.datasets.labelled import CIFAR_TREE, CLASSES, FASHION_TREE, MNIST_TREE, TITLES, Labelled, labelled
-from realdata.datasets.sources import FileSource, Opened, Reader, Rows, Source, rows_of
+from realdata.datasets.labelled import CIFAR_TREE, CLASSES, FASHION_TREE, MNIST_TREE, TITLES, Labelled, read_labelled
+from realdata.datasets.sources import FileSource, ImageSource, Opened, Reader, Rows, rows_of
 from realdata.datasets.specification import Contents, DataProblem, DataSetSpec
 from realdata.datasets.tables import probe_split_of
 from sambalance_tools.checks import require_choice, require_whole
@@ -97,9 +97,9 @@ def _chosen(option: str, text: str, known: tuple[str, ...]) -> tuple[str, ...]:
 class Dominoes:
     """Pairs of images, one above the other: row i is row ``top_rows[i]`` above row ``bottom_rows[i]``."""
 
-    top: Source
+    top: ImageSource
     top_rows: Rows
-    bottom: Source
+    bottom: ImageSource
     bottom_rows: Rows
 
     def __len__(self) -> int:
@@ -150,8 +150,8 @@ class DominoImages:
 def inspect(root: Path, options: Options) -> Contents:
     """Which dominoes the files below ``root`` give."""
     below, above = options.bottom_classes, options.top_classes
-    bottom = labelled(options.bottom, root, below)
-    top = labelled(options.top, root, above)
+    bottom = read_labelled(options.bottom, root, below)
+    top = read_labelled(options.top, root, above)
     count = len(below)
     generator = np.random.default_rng([options.seed, 0xD0])
     parts = {"bottom": _partitions(bottom, count, options.validation, generator)}

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from realdata.datasets.base import SUBSET, Card, Images
 from realdata.datasets.cache import digest
-from realdata.datasets.domains import HOLDOUT_HELP, SEED_HELP, TargetOptions, dealt, target_splits
+from realdata.datasets.domains import HOLDOUT_HELP, SEED_HELP, TargetOptions, deal_environments, target_splits
 from realdata.datasets.labelled import MNIST_TREE, idx_partitions
-from realdata.datasets.sources import FileSource, GreySource, Opened, Reader, Rows, Source, rows_of
+from realdata.datasets.sources import FileSource, GreySource, ImageSource, Opened, Reader, Rows, rows_of
 from realdata.datasets.specification import Contents, DataSetSpec
 
 ENVIRONMENTS = ("+90%", "+80%", "-90%")
@@ -44,7 +44,7 @@ class Options(TargetOptions):
 class Coloured:
     """Grey images, each in one of two channels."""
 
-    grey: Source
+    grey: ImageSource
     channel: Rows
 
     def __len__(self) -> int:
@@ -83,7 +83,7 @@ def inspect(root: Path, options: Options) -> Contents:
     """The three environments, from MNIST's files."""
     images, digit, _, folder = idx_partitions(root, fashion=False)
     generator = np.random.default_rng([options.seed, 0xC0])
-    environment = dealt(generator, len(digit), len(ENVIRONMENTS))
+    environment = deal_environments(generator, len(digit), len(ENVIRONMENTS))
     shape = (digit < 5).astype(np.int64)
     label = shape ^ (generator.random(len(digit)) < LABEL_NOISE)
     colour = label ^ (generator.random(len(digit)) < np.array(COLOUR_NOISE)[environment])

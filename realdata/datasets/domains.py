@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realdata.datasets.base import COPY, EVALUATE, FIT, SUBSET, TEST, TRAIN, UNUSED, VALIDATION, Card
-from realdata.datasets.folders import count_images, counted, image_names, stamps_of, subfolders
+from realdata.datasets.folders import count_images, count_words, image_names, stamps_of, subfolders
 from realdata.datasets.sources import FileSource
 from realdata.datasets.specification import (
     IMAGENET_MEAN,
@@ -24,10 +24,10 @@ from realdata.datasets.specification import (
     Contents,
     DataProblem,
     DataSetSpec,
-    codes,
-    listed,
+    as_codes,
+    list_names,
 )
-from realdata.datasets.transforms import AUTO, TRANSFORMS, Presets, canonical
+from realdata.datasets.transforms import AUTO, TRANSFORMS, Presets, canonical_name
 from sambalance_tools.checks import require_choice, require_whole
 
 HOLDOUT_HELP = "share of each source that validates, and of the target that measures a probe"
@@ -61,7 +61,7 @@ def target_splits(
     return split, probe_split
 
 
-def dealt(generator: np.random.Generator, images: int, environments: int) -> NDArray[np.int64]:
+def deal_environments(generator: np.random.Generator, images: int, environments: int) -> NDArray[np.int64]:
     """Environment of each image [N] when all are shuffled and environment i takes every ``environments``-th from i."""
     environment = np.empty(images, np.int64)
     environment[generator.permutation(images)] = np.arange(images) % environments
@@ -117,8 +117,8 @@ class Folders:
                 environment += [place] * len(kept)
         source = FileSource(base, tuple(names), stamps_of(base, names), PRESETS, options.transform)
         if left_out:
-            remarks.append(f"{counted(dropped, 'image')} of DomainBed's list of duplicates left out")
-        environments, classified = codes(environment), codes(label)
+            remarks.append(f"{count_words(dropped, 'image')} of DomainBed's list of duplicates left out")
+        environments, classified = as_codes(environment), as_codes(label)
         split, probe_split = target_splits(
             environments, self.environments, options.target, options.holdout, options.seed
         )
@@ -158,7 +158,7 @@ class Folders:
             )
         if missing:
             raise DataProblem(
-                f"environment {listed(missing)} is missing in {base}",
+                f"environment {list_names(missing)} is missing in {base}",
                 f"all of these are needed: {', '.join(self.environments)}",
             )
         return base
@@ -174,25 +174,26 @@ class Folders:
             classes = tuple(sorted(set.intersection(*(set(names) for names in found.values()))))
             if len(classes) < 2:
                 raise DataProblem(
-                    f"the environments in {base} have {counted(len(classes), 'class folder')} in common",
+                    f"the environments in {base} have {count_words(len(classes), 'class folder')} in common",
                     f"each needs the same class folders ({self.class_count} were published)",
                 )
         for name, present in found.items():
             missing = [one for one in classes if one not in present]
             if missing:
                 raise DataProblem(
-                    f"class folder {listed(missing)} is missing in {base / folders[name]}",
+                    f"class folder {list_names(missing)} is missing in {base / folders[name]}",
                     f"each environment needs a folder with images for each of the {len(classes)} classes",
                 )
         remarks = [
             f"unexpected class folder {base / folders[name] / one}"
-            f" ({counted(count_images(base / folders[name] / one), 'image')}) is not used"
+            f" ({count_words(count_images(base / folders[name] / one), 'image')}) is not used"
             for name, present in found.items()
             for one in present
             if one not in classes
         ]
         remarks += [
-            f"unexpected environment folder {base / name} ({counted(count_images(base / name), 'image')}) is not used"
+            f"unexpected environment folder {base / name}"
+            f" ({count_words(count_images(base / name), 'image')}) is not used"
             for name in subfolders(base)
             if name not in folders.values()
         ]
@@ -266,7 +267,7 @@ class DomainOptions(TargetOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "transform", canonical(self.transform))
+        object.__setattr__(self, "transform", canonical_name(self.transform))
 
 
 def domain_spec(folders: Folders, options: type[DomainOptions], card: Card, source_of_files: str) -> DataSetSpec:

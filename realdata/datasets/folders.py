@@ -73,6 +73,6 @@ def read_bytes(path: Path) -> bytes:
         raise DataProblem(f"{path} cannot be read ({error.strerror})", "make it readable") from None
 
 
-def counted(number: int, what: str) -> str:
+def count_words(number: int, what: str) -> str:
     """``1 image``, ``2 images``, ``10,000 images``."""
     return f"{number:,} {what}" + ("" if number == 1 else "s")

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 
 from realdata.datasets.folders import (
     count_images,
-    counted,
+    count_words,
     first_folder,
     image_names,
     read_bytes,
     stamps_of,
     subfolders,
 )
-from realdata.datasets.sources import ColourSource, FileSource, GreySource, Source
-from realdata.datasets.specification import DataProblem, codes
+from realdata.datasets.sources import ColourSource, FileSource, GreySource, ImageSource
+from realdata.datasets.specification import DataProblem, as_codes
 from realdata.datasets.transforms import PLAIN, Presets
 
 CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -69,7 +69,7 @@ class Labelled:
         lossy: whether the files are JPEG copies; complete: whether all published images of these classes are there.
     """
 
-    source: Source
+    source: ImageSource
     label: NDArray[np.int64]
     test: NDArray[np.bool_]
     found: tuple[str, str]
@@ -78,7 +78,7 @@ class Labelled:
     complete: bool = True
 
 
-def labelled(name: str, root: Path, classes: Sequence[str]) -> Labelled:
+def read_labelled(name: str, root: Path, classes: Sequence[str]) -> Labelled:
     """Images of ``classes`` of ``"cifar10"``, ``"mnist"`` or ``"fashion_mnist"``, both partitions.
 
     Raises:
@@ -87,7 +87,7 @@ def labelled(name: str, root: Path, classes: Sequence[str]) -> Labelled:
     if name == "cifar10":
         return cifar10(root, classes)
     images, label, test, folder = idx_partitions(root, fashion=name == "fashion_mnist")
-    wanted = codes([CLASSES[name].index(one) for one in classes])
+    wanted = as_codes([CLASSES[name].index(one) for one in classes])
     place = np.full(256, -1, np.int64)
     place[wanted] = np.arange(len(wanted))
     chosen = np.flatnonzero(place[label] >= 0)
@@ -95,7 +95,7 @@ def labelled(name: str, root: Path, classes: Sequence[str]) -> Labelled:
         GreySource(images[chosen], BORDER),
         place[label[chosen]],
         test[chosen],
-        (TITLES[name], f"{folder}: {int((~test).sum()):,} + {counted(int(test.sum()), 'image')}"),
+        (TITLES[name], f"{folder}: {int((~test).sum()):,} + {count_words(int(test.sum()), 'image')}"),
         complete=len(label) == 70_000,
     )
 
@@ -131,20 +131,21 @@ def cifar10(root: Path, classes: Sequence[str]) -> Labelled:
     test = np.array([name.startswith("test/") for name in names])
     remarks = tuple(
         f"unexpected class folder {folder / partition / extra}"
-        f" ({counted(count_images(folder / partition / extra), 'image')}) is not used"
+        f" ({count_words(count_images(folder / partition / extra), 'image')}) is not used"
         for partition in ("train", "test")
         for extra in subfolders(folder / partition)
         if extra not in CIFAR_CLASSES
     )
     source = FileSource(folder, tuple(names), stamps_of(folder, names), Presets({}, PLAIN), PLAIN)
-    per_class = np.bincount(codes(label)[~test], minlength=len(classes)), np.bincount(codes(label)[test])
+    per_class = np.bincount(as_codes(label)[~test], minlength=len(classes)), np.bincount(as_codes(label)[test])
     return Labelled(
         source,
-        codes(label),
+        as_codes(label),
         test,
         (
             "CIFAR-10",
-            f"class folders in {folder}: {int((~test).sum()):,} + {counted(int(test.sum()), 'image')} of these classes",
+            f"class folders in {folder}: {int((~test).sum()):,} + {count_words(int(test.sum()), 'image')}"
+            " of these classes",
         ),
         remarks,
         lossy=any(name.lower().endswith((".jpg", ".jpeg", ".webp")) for name in names),
@@ -169,7 +170,7 @@ def _cifar_batches(folder: Path, classes: Sequence[str]) -> Labelled:
         ColourSource(np.concatenate(pixels)[chosen].reshape(-1, 3, 32, 32)),
         place[every[chosen]],
         in_test[chosen],
-        ("CIFAR-10", f"batches in {folder}: {int((~in_test).sum()):,} + {counted(int(in_test.sum()), 'image')}"),
+        ("CIFAR-10", f"batches in {folder}: {int((~in_test).sum()):,} + {count_words(int(in_test.sum()), 'image')}"),
         complete=len(every) == 60_000,
     )
 
@@ -190,7 +191,7 @@ class _ArraysOnly(pickle.Unpickler):
 def _unpickle(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     try:
         batch = _ArraysOnly(io.BytesIO(read_bytes(path)), encoding="latin1").load()
-        pixels, label = np.asarray(batch["data"]), codes(batch["labels"])
+        pixels, label = np.asarray(batch["data"]), as_codes(batch["labels"])
         if pixels.dtype != np.uint8 or pixels.shape != (len(label), 3072) or not ((label >= 0) & (label < 10)).all():
             raise ValueError(f"data of shape {pixels.shape} with {len(label)} labels")
     except DataProblem:

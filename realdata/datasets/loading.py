@@ -20,7 +20,7 @@ def _load(
     return datasets.load(data, root, dict(options), size=size, broken=broken, progress=progress)
 
 
-def loaded(root: str, configuration: RunConfiguration, *, progress: bool = False) -> ImageData:
+def load_for(root: str, configuration: RunConfiguration, *, progress: bool = False) -> ImageData:
     """The data of a configuration; a process keeps the set that it used last."""
     options = tuple(sorted(configuration.data_options.items()))
     return _load(root, configuration.data, configuration.size, configuration.broken, options, progress)

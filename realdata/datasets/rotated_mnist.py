@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from realdata.datasets.base import SUBSET, Card
 from realdata.datasets.cache import cached_array, digest
-from realdata.datasets.domains import HOLDOUT_HELP, SEED_HELP, TargetOptions, dealt, target_splits
+from realdata.datasets.domains import HOLDOUT_HELP, SEED_HELP, TargetOptions, deal_environments, target_splits
 from realdata.datasets.labelled import DIGITS, MNIST_TREE, idx_partitions
 from realdata.datasets.sources import FileSource, GreySource, Opened, Reader
 from realdata.datasets.specification import Contents, DataSetSpec
@@ -67,7 +67,7 @@ class Rotated:
 def inspect(root: Path, options: Options) -> Contents:
     """The six environments, from MNIST's files."""
     images, digit, _, folder = idx_partitions(root, fashion=False)
-    environment = dealt(np.random.default_rng([options.seed, 0x40]), len(digit), len(ENVIRONMENTS))
+    environment = deal_environments(np.random.default_rng([options.seed, 0x40]), len(digit), len(ENVIRONMENTS))
     split, probe_split = target_splits(environment, ENVIRONMENTS, options.target, options.holdout, options.seed)
     full = len(digit) == 70_000
     return Contents(

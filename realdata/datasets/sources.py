@@ -1,7 +1,7 @@
 """Images before they are read: files, arrays and what is composed of them.
 
-A data set first says what it consists of (labels, names, sources of pixels) and decodes nothing; :meth:`Source.open`
-then gives the pixels, from the cache where they are there already.
+A data set first says what it consists of (labels, names, sources of pixels) and decodes nothing;
+:meth:`ImageSource.open` then gives the pixels, from the cache where they are there already.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Opened:
     broken: dict[int, str] = field(default_factory=dict)
 
 
-class Source(Protocol):
+class ImageSource(Protocol):
     """Images that are not decoded yet."""
 
     def __len__(self) -> int:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from realdata.configuration import Scalar
 from realdata.datasets.base import ARRAYS, Card, Description, ImageData
 from realdata.datasets.cache import digest
-from realdata.datasets.sources import Reader, SelectedImages, Source
+from realdata.datasets.sources import ImageSource, Reader, SelectedImages
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SHOWN = 5
@@ -44,7 +44,7 @@ class Contents(Description):
         remarks: what a user should know and did not ask for (folders that were not used, images left out).
     """
 
-    source: Source
+    source: ImageSource
     found: tuple[tuple[str, str], ...] = ()
     remarks: tuple[str, ...] = ()
 
@@ -78,13 +78,13 @@ class DataSetSpec:
 
     def make_options(self, given: Mapping[str, Scalar]) -> Any:
         """The data set's options with these values; a ValueError names what is unknown, missing or not allowed."""
-        from realdata.values import option_types, typed
+        from realdata.values import convert, option_types
 
         kinds = option_types(self.options)
         for name in given:
             if name not in kinds:
                 raise ValueError(f"option {name!r} is unknown to {self.name}; allowed: {', '.join(kinds)}")
-        values = {name: typed(name, value, kinds[name]) for name, value in given.items()}
+        values = {name: convert(name, value, kinds[name]) for name, value in given.items()}
         for entry in dataclasses.fields(self.options):
             if entry.name not in values and entry.default is dataclasses.MISSING:
                 raise ValueError(f"option {entry.name} of {self.name} is not given; {self.options_help[entry.name]}")
@@ -100,15 +100,17 @@ class DataSetSpec:
         total = len(contents.label)
         if skipped and broken == "fatal":
             raise DataProblem(
-                f"{len(skipped):,} of {total:,} images cannot be decoded: {listed(skipped)}",
+                f"{len(skipped):,} of {total:,} images cannot be decoded: {list_names(skipped)}",
                 "copy these again, or leave them out with broken='skip'",
             )
         images, arrays = opened.images, {name: getattr(contents, name) for name in ARRAYS}
         if skipped:
             kept = np.setdiff1d(np.arange(total), np.array(list(opened.broken)))
             if not kept.size:
-                raise DataProblem(f"none of {total:,} images can be decoded: {listed(skipped)}", "copy the files again")
-            warnings.warn(f"{self.name}: {len(skipped):,} broken images left out: {listed(skipped)}", stacklevel=3)
+                raise DataProblem(
+                    f"none of {total:,} images can be decoded: {list_names(skipped)}", "copy the files again"
+                )
+            warnings.warn(f"{self.name}: {len(skipped):,} broken images left out: {list_names(skipped)}", stacklevel=3)
             images = SelectedImages(images, kept)
             arrays = {name: None if array is None else array[kept] for name, array in arrays.items()}
         described = {entry.name: getattr(contents, entry.name) for entry in dataclasses.fields(Description)}
@@ -124,12 +126,12 @@ class DataSetSpec:
         )
 
 
-def listed(names: tuple[str, ...] | list[str]) -> str:
+def list_names(names: tuple[str, ...] | list[str]) -> str:
     """The first few names and how many more there are."""
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
 
 
-def codes(values: object) -> NDArray[np.int64]:
+def as_codes(values: object) -> NDArray[np.int64]:
     """An int64 array."""
     return np.asarray(values, dtype=np.int64)

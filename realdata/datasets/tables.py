@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realdata.datasets.base import EVALUATE, FIT, SPLIT_NAMES, TEST, UNUSED, VALIDATION
-from realdata.datasets.folders import MISSING, counted, stamps_of
-from realdata.datasets.specification import IMAGENET_MEAN, IMAGENET_STD, DataProblem, listed
+from realdata.datasets.folders import MISSING, count_words, stamps_of
+from realdata.datasets.specification import IMAGENET_MEAN, IMAGENET_STD, DataProblem, list_names
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Table:
             if name in self.columns:
                 return self.columns[name]
         raise DataProblem(
-            f"{self.path} has no column {names[0]!r} (it has {listed(list(self.columns))})",
+            f"{self.path} has no column {names[0]!r} (it has {list_names(list(self.columns))})",
             f"give a table with {' or '.join(names)}",
         )
 
@@ -88,7 +88,7 @@ def read_table(path: Path, wanted: Sequence[str] | None = None) -> Table:
     for row, values in enumerate(cells[1:]):
         if len(values) != len(header):
             raise DataProblem(
-                f"{path}, row {row + 1} of the data: {counted(len(values), 'cell')} for {len(header)} columns",
+                f"{path}, row {row + 1} of the data: {count_words(len(values), 'cell')} for {len(header)} columns",
                 "copy the whole file again (this one may be truncated)",
             )
     kept = [place for place, name in enumerate(header) if wanted is None or name in wanted]
@@ -106,7 +106,7 @@ def image_base(names: Sequence[str], bases: Sequence[Path]) -> Path:
     return bases[0]
 
 
-def present(base: Path, names: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def find_files(base: Path, names: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Stamps of files, and which of them are there."""
     stamps = stamps_of(base, names)
     return stamps, stamps[:, 0] != MISSING

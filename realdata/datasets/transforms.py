@@ -92,7 +92,7 @@ def centre_crop(image: Image, height: int, width: int) -> Image:
     return image.crop((left, top, left + width, top + height))
 
 
-def canonical(name: str) -> str:
+def canonical_name(name: str) -> str:
     """The name of a transform; underscores and hyphens may stand for the space, so that shells need no quotes."""
     spelled = PLAIN if name.replace("_", " ").replace("-", " ") == PLAIN else name
     require_choice("transform", spelled, TRANSFORMS)

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from realdata.datasets.base import LIKENESS, TEST, TRAIN, VALIDATION, Card
-from realdata.datasets.folders import counted, first_folder
+from realdata.datasets.folders import count_words, first_folder
 from realdata.datasets.sources import FileSource
-from realdata.datasets.specification import Contents, DataProblem, DataSetSpec, listed
-from realdata.datasets.tables import image_base, label_and_attribute, present, read_table, require_splits
-from realdata.datasets.transforms import AUTO, RESIZE_THEN_CROP, TRANSFORMS, Presets, canonical
+from realdata.datasets.specification import Contents, DataProblem, DataSetSpec, list_names
+from realdata.datasets.tables import find_files, image_base, label_and_attribute, read_table, require_splits
+from realdata.datasets.transforms import AUTO, RESIZE_THEN_CROP, TRANSFORMS, Presets, canonical_name
 
 BIRDS, PLACES = ("landbird", "waterbird"), ("land", "water")
 PUBLISHED = {TRAIN: (3498, 184, 56, 1057), VALIDATION: (467, 466, 133, 133), TEST: (2255, 2255, 642, 642)}
@@ -45,7 +45,7 @@ class Options:
     transform: str = AUTO
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "transform", canonical(self.transform))
+        object.__setattr__(self, "transform", canonical_name(self.transform))
 
 
 def inspect(root: Path, options: Options) -> Contents:
@@ -63,11 +63,12 @@ def inspect(root: Path, options: Options) -> Contents:
     place = table.whole((0, 1), "place", "a")
     split = table.whole((TRAIN, VALIDATION, TEST), "split").astype(np.int8)
     base = image_base(names, (folder, folder / IMAGES, folder / "waterbirds" / IMAGES, folder.parent))
-    stamps, there = present(base, names)
+    stamps, there = find_files(base, names)
     if not there.all():
         absent = [name for name, found in zip(names, there, strict=True) if not found]
         raise DataProblem(
-            f"{len(absent):,} of {len(names):,} images named in {table.path} are missing in {base}: {listed(absent)}",
+            f"{len(absent):,} of {len(names):,} images named in {table.path} are missing in {base}:"
+            f" {list_names(absent)}",
             "copy them there, or delete their rows to go without them",
         )
     require_splits(split, table.path)
@@ -78,7 +79,7 @@ def inspect(root: Path, options: Options) -> Contents:
         differences=() if counts == PUBLISHED else (LIKENESS,),
         source=FileSource(base, tuple(names), stamps, PRESETS, options.transform),
         **described,
-        found=(("table", f"{table.path}: {counted(len(names), 'row')}"), ("images", f"{len(names):,} in {base}")),
+        found=(("table", f"{table.path}: {count_words(len(names), 'row')}"), ("images", f"{len(names):,} in {base}")),
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from realdata.features.diagram import FeatureDiagram
-from realdata.features.lines import describes
+from realdata.features.lines import describe_lines
 from sambalance_tools.arrays import FloatArray
 from toymodels.metrics import Phase
 from toymodels.parameters import parameter
@@ -133,5 +133,7 @@ def _caption(diagram: FeatureDiagram, metric: str, level: float) -> str:
     for name in ("p", "rho", "init", "eta", "steps"):
         if name not in sweep.axes:
             parts.append(f"{parameter(name).symbol} = {sweep.column(name)[0]:g}")
-    lines = f"; lines: {describes(sweep)}" if diagram.ordered else "; no lines: the hard attribute is the stronger one"
+    lines = (
+        f"; lines: {describe_lines(sweep)}" if diagram.ordered else "; no lines: the hard attribute is the stronger one"
+    )
     return ", ".join(parts) + lines + f"\nreal against toy: {diagram.agreement(metric, level).sentence()}"

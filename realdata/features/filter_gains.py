@@ -56,7 +56,7 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Interval:
+class BootstrapInterval:
     """A number of all examples, and between which bounds it lies in 95 % of the bootstrap's draws."""
 
     value: float
@@ -91,8 +91,8 @@ class FilterGains:
     predicted_curvature: float
     rho: float
     start: float
-    bend: Interval
-    ratio: Interval
+    bend: BootstrapInterval
+    ratio: BootstrapInterval
     draws: int
     examples: int
     features: str
@@ -178,7 +178,7 @@ def _check(signed: FloatArray, label: FloatArray) -> None:
 
 
 @dataclass(frozen=True)
-class _Outcome:
+class _HeadPair:
     """GD's and SAM's run on one weighting of the examples."""
 
     mu: FloatArray
@@ -218,7 +218,7 @@ class _Design:
     target: float
     engine: str
 
-    def outcomes(self, weights: FloatArray) -> Iterator[_Outcome]:
+    def outcomes(self, weights: FloatArray) -> Iterator[_HeadPair]:
         """One outcome for each row of ``weights`` ``[B, n]``; both heads of all rows are one batch of trainings."""
         mean = weights @ self.signed
         flip, mu = np.where(mean < 0, -1.0, 1.0), np.abs(mean)
@@ -239,7 +239,7 @@ class _Design:
             (gain_gd, tau_gd, _), (gain_sam, tau_sam, suppression) = (
                 run.at(self.target, self.eta * record) for run in (gd, sam)
             )
-            yield _Outcome(strength, (gain_gd, gain_sam), (tau_gd, tau_sam), suppression, self.rho)
+            yield _HeadPair(strength, (gain_gd, gain_sam), (tau_gd, tau_sam), suppression, self.rho)
 
     def _first_guess(self, mu: FloatArray) -> int:
         """Steps until features without noise get there, and half as many more."""
@@ -337,6 +337,6 @@ def quadratic_fit(mu: FloatArray, gains: FloatArray) -> Fit:
     return Fit((c0, c1, c2), 1.0 - float(rest @ rest) / float(((gains - gains.mean()) ** 2).sum()))
 
 
-def _interval(value: float, drawn: list[float]) -> Interval:
+def _interval(value: float, drawn: list[float]) -> BootstrapInterval:
     low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Interval(value, float(low), float(high))
+    return BootstrapInterval(value, float(low), float(high))

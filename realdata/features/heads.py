@@ -14,7 +14,7 @@ import numpy as np
 
 from kernels.problem import TrainingProblem
 from realdata.datasets.base import FIT
-from realdata.features.measures import MEASURES, ProbeImages, measure
+from realdata.features.measures import MEASURES, ProbeImages, measure_heads
 from realdata.features.table import FeatureTable
 from realdata.features.toy import signs
 from sambalance_tools.arrays import FloatArray, batches_of_rows
@@ -77,7 +77,7 @@ def train_heads(
 
     Args:
         sweep: of spurious data; its strengths and noise are not used, the table has its own.
-        noise: of the probes, see :func:`realdata.features.measures.measure`.
+        noise: of the probes, see :func:`realdata.features.measures.measure_heads`.
         engine, precision, threads: as in :func:`kernels.train`.
         progress: called with (run-steps done, run-steps in all).
 
@@ -142,7 +142,7 @@ def train_heads(
             found["first_gain"] = (log[:, 1, 1] - log[:, 1, 0]) - (log[:, 0, 1] - log[:, 0, 0])
         assert result.crossings.layers is not None
         at_levels = [
-            measure(sweep.network, tuple(layer[:, k] for layer in result.crossings.layers), images, noise)
+            measure_heads(sweep.network, tuple(layer[:, k] for layer in result.crossings.layers), images, noise)
             for k in range(len(sweep.loss_levels))
         ]
         for name in MEASURES:

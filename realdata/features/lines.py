@@ -96,7 +96,7 @@ def share_on_its_side(measured: FloatArray, line: Boundary) -> tuple[float | Non
     return (float(same[known].mean()) if known.any() else None), int(known.sum())
 
 
-def describes(sweep: Sweep) -> str:
+def describe_lines(sweep: Sweep) -> str:
     """What the lines are of, in words."""
     theory_of = "the theory without noise"
     return theory_of if isinstance(sweep.network, Diagonal) else f"{theory_of}, for a diagonal network of the same norm"

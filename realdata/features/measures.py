@@ -73,7 +73,7 @@ class ProbeImages:
         return self.features[rows], self.signs[rows], equal_weights(self.group[rows])
 
 
-def measure(network: Network, layers: Layers, images: ProbeImages, noise: float) -> dict[str, FloatArray]:
+def measure_heads(network: Network, layers: Layers, images: ProbeImages, noise: float) -> dict[str, FloatArray]:
     """Measure heads.
 
     Args:

@@ -62,7 +62,7 @@ def picture_of_figure(figure: Figure, alt: str, caption: str) -> Picture:
     return Picture(drawn.getvalue(), alt, caption)
 
 
-def embedded(pictures: Sequence[Picture], budget: int = BUDGET) -> dict[Picture, Embedded]:
+def embed_pictures(pictures: Sequence[Picture], budget: int = BUDGET) -> dict[Picture, Embedded]:
     """Pictures by their addresses: as sharp as ``budget`` bytes allow; where not even the least sharp ones fit, the
     last ones are missing."""
     found: dict[Picture, Embedded] = {}

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from realdata.html.figures import Picture, embedded, figures_named, picture_of_figure, picture_of_file
+from realdata.html.figures import Picture, embed_pictures, figures_named, picture_of_figure, picture_of_file
 from realdata.html.summary import Group, count_words, counts, groups, lost_runs, settings_of, top_of
 from realdata.html.verdicts import Predicted, Verdicts, difference_words, read_verdicts
 from realdata.predictions.tables import SYMBOLS
@@ -85,7 +85,7 @@ def page(
 ) -> str:
     """The page as text; ``today`` is the date that it bears. Other arguments and errors as :func:`write_html`."""
     from realdata.results.parquet import read_results, read_settings, write_results
-    from realdata.results.summary import describe, panels, versions_of
+    from realdata.results.summary import describe_setting, panels, versions_of
 
     if (out / "runs").is_dir():
         write_results(out)
@@ -100,7 +100,7 @@ def page(
     predicted = _prediction_pictures(out, verdicts) if figures else {}
     extras = _extras(out, to, beside, found) if figures else []
     results = [
-        _results(number, group, describe(group.panel.configuration), base, figures=figures)
+        _results(number, group, describe_setting(group.panel.configuration), base, figures=figures)
         for number, group in enumerate(found, 1)
     ]
     pictures = [*predicted.values(), *(p for each in extras for p in each.pictures)]
@@ -109,7 +109,7 @@ def page(
     return _render(
         top=top_of(verdicts, found, runs), verdicts=verdicts, results=results, extras=extras,
         lost=lost_runs(found), run_words=count_words(counts(runs)), sources=_sources(runs), figures=figures,
-        pictures=embedded(pictures), picture_of=predicted, today=(today or datetime.date.today()).isoformat(),
+        pictures=embed_pictures(pictures), picture_of=predicted, today=(today or datetime.date.today()).isoformat(),
         computed=versions_of(runs), plan=_plan(verdicts), script=script, style=style,
         policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}",
         symbols=SYMBOLS, differences=difference_words, settings_of=settings_of,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from realdata.datasets.base import COPY, LIKENESS, SUBSET
-from realdata.predictions.intervals import written
+from realdata.predictions.intervals import format_interval
 from realdata.predictions.tables import ALL_DATA, SYMBOLS, name_of, read_predictions
 from toymodels.theory.claims import IN_SHORT
 
@@ -224,11 +224,11 @@ def _line(row: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]) -> Lin
     estimate, low, high = row["estimate"], row["low"], row["high"]
     interval = "—"
     if low is not None and high is not None:
-        interval = f"[{written(low, None, None)}, {written(high, None, None)}]"
+        interval = f"[{format_interval(low, None, None)}, {format_interval(high, None, None)}]"
         if row["confidence"] is not None and abs(row["confidence"] - 0.95) > 1e-9:
             interval += f" at {100 * row['confidence']:.4g} %"
     return Line(
-        str(row["part"] or ""), str(row["statement"]), row["verdict"], written(estimate, None, None), interval,
+        str(row["part"] or ""), str(row["statement"]), row["verdict"], format_interval(estimate, None, None), interval,
         str(row["unit"] or ""), "—" if row["n"] is None else str(int(row["n"])), str(row["rule"]),
         str(row["reason"] or ""), bool(parts.get(row["part"], {}).get("counts", True)),
     )  # fmt: skip

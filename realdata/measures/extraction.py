@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from realdata.datasets.base import ImageData
-from realdata.datasets.batches import Normalization, Rows, Source, chunks_of, in_memory
+from realdata.datasets.batches import Normalization, Rows, RowSource, chunks_of, in_memory
 from realdata.models.classifier import Classifier
 
 
@@ -36,7 +36,7 @@ def batches_of(data: ImageData, rows: Rows, size: int, model: Classifier | None 
     array = data.images if model is None else model.inputs(data)
     normalization = Normalization(data, device)
     # Each row is needed once: nothing is gained by moving all of them to the device first.
-    source = Source(array, rows, device, resident=in_memory(array, device))
+    source = RowSource(array, rows, device, resident=in_memory(array, device))
     for batch in source.batches(chunks_of(np.asarray(rows, dtype=np.int64), size)):
         yield normalization(batch)
 

@@ -32,7 +32,7 @@ IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Estimate:
+class ShareEstimate:
     """A share with its interval, in [0, 1], and the number of images it is made from; NaN where there are none."""
 
     value: float
@@ -40,9 +40,9 @@ class Estimate:
     high: float
     n: int
 
-    def complement(self) -> Estimate:
+    def complement(self) -> ShareEstimate:
         """The error where this is an accuracy."""
-        return Estimate(1 - self.value, 1 - self.high, 1 - self.low, self.n)
+        return ShareEstimate(1 - self.value, 1 - self.high, 1 - self.low, self.n)
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,10 @@ class GroupAccuracy:
         """Name of the worst group; of several, the first. Empty if there are no images at all."""
         return self.names[int(np.nanargmin(self.accuracy))] if self.count.any() else ""
 
-    def group(self, index: int, confidence: float = CONFIDENCE) -> Estimate:
+    def group(self, index: int, confidence: float = CONFIDENCE) -> ShareEstimate:
         """Accuracy of one group with Wilson's interval."""
         correct, count = int(self.correct[index]), int(self.count[index])
-        return Estimate(float(self.accuracy[index]), *wilson(correct, count, confidence), count)
+        return ShareEstimate(float(self.accuracy[index]), *wilson(correct, count, confidence), count)
 
     def average(
         self,
@@ -106,7 +106,7 @@ class GroupAccuracy:
         confidence: float = CONFIDENCE,
         draws: int = BOOTSTRAP_DRAWS,
         seed: int = 0,
-    ) -> Estimate:
+    ) -> ShareEstimate:
         """One of :data:`AVERAGES` with a bootstrap interval.
 
         Args:
@@ -125,7 +125,7 @@ class GroupAccuracy:
         n = int(self.count.sum())
         weights = self._weights(kind, train_count)[present]
         if not n:
-            return Estimate(math.nan, math.nan, math.nan, 0)
+            return ShareEstimate(math.nan, math.nan, math.nan, 0)
         accuracy, count = self.accuracy[present], self.count[present]
         drawn = np.random.default_rng(seed).binomial(count, accuracy, size=(draws, len(count))) / count
 
@@ -135,7 +135,7 @@ class GroupAccuracy:
         tail = (1 - confidence) / 2
         low, high = np.quantile(statistic(drawn), [tail, 1 - tail])
         value = float(statistic(accuracy))
-        return Estimate(value, min(value, float(low)), max(value, float(high)), n)
+        return ShareEstimate(value, min(value, float(low)), max(value, float(high)), n)
 
     def _weights(self, kind: str, train_count: IntArray | None) -> FloatArray:
         if kind != "adjusted":

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realdata.measures.example_weights import group_means, weight_logits
-from realdata.measures.group_accuracy import Estimate, GroupAccuracy
+from realdata.measures.group_accuracy import GroupAccuracy, ShareEstimate
 from realdata.measures.linear_probe import LinearClassifier, fit_l1, fit_path
 from realdata.measures.protocols import PROTOCOLS, Protocol
 from sambalance_tools.checks import require_whole
@@ -44,10 +44,10 @@ class ProbeResult:
         unconverged: fits that ended at the solver's limit of iterations.
     """
 
-    error: Estimate
-    group_mean_error: Estimate
-    worst_group_error: Estimate
-    group_errors: tuple[Estimate, ...]
+    error: ShareEstimate
+    group_mean_error: ShareEstimate
+    worst_group_error: ShareEstimate
+    group_errors: tuple[ShareEstimate, ...]
     strength: float
     tuning: dict[float, float]
     classifier: LinearClassifier

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from realdata.measures.group_accuracy import Estimate
+from realdata.measures.group_accuracy import ShareEstimate
 
 Row = dict[str, Any]
 """Keys: split, metric, attribute, group, value, low, high, n."""
@@ -28,6 +28,6 @@ def row(
     return {"split": split, "metric": metric, "attribute": attribute, "group": group, **checked, "n": n}
 
 
-def row_of(split: str, metric: str, estimate: Estimate, attribute: str = "", group: str = "") -> Row:
+def row_of(split: str, metric: str, estimate: ShareEstimate, attribute: str = "", group: str = "") -> Row:
     """The row of a share with its interval."""
     return row(split, metric, estimate.value, attribute, group, low=estimate.low, high=estimate.high, n=estimate.n)

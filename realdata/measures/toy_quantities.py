@@ -125,7 +125,7 @@ class _Batch:
     cosine: float
 
 
-def measure(
+def measure_toy_quantities(
     model: Any, batches: Iterable[tuple[Any, IntArray]], directions: Mapping[str, FloatArray], rho: float
 ) -> NetworkMeasure | None:
     """Measure a network of two classes; one forward and ``K + 1`` backward passes a batch.

@@ -48,7 +48,7 @@ from realdata.measures.phantom import Phantom, phantom_point
 from realdata.measures.probe import ProbeResult
 from realdata.measures.protocols import Protocol
 from realdata.measures.rows import Row, row
-from realdata.measures.toy_quantities import FeatureMeasure, NetworkMeasure, measure, probe_direction
+from realdata.measures.toy_quantities import FeatureMeasure, NetworkMeasure, measure_toy_quantities, probe_direction
 
 BATCHES = 2
 """Training batches that are measured at a checkpoint."""
@@ -109,7 +109,7 @@ def _measured(
     chosen = rows[: min(BATCHES, max(len(rows) // size, 1)) * size]
     label = [data.label[chosen[part]] for part in batches(len(chosen), size)]
     inputs = batches_of(data, chosen, size, model)
-    measured = measure(model, zip(inputs, label, strict=True), directions, rho)
+    measured = measure_toy_quantities(model, zip(inputs, label, strict=True), directions, rho)
     if measured is None:
         return []
     found = [row("train", name, value, n=measured.examples) for name, value in _whole(measured).items()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 
-def chosen_device(device: str, local_rank: int = 0) -> torch.device:
+def choose_device(device: str, local_rank: int = 0) -> torch.device:
     """The device of a name, ``"auto"`` included; a ValueError says what is there."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -19,7 +19,7 @@ from realdata.datasets.base import ImageData
 from realdata.datasets.batches import Normalization, chunks_of
 from realdata.datasets.cache import cached_array, default_cache, digest
 from realdata.models.classifier import Classifier
-from realdata.models.device import chosen_device
+from realdata.models.device import choose_device
 from sambalance_tools.progress import ProgressBar
 
 BATCH = 64
@@ -123,7 +123,7 @@ def embed(
 
 @torch.no_grad()
 def _fill(array: NDArray[np.float32], network: nn.Module, data: ImageData) -> None:
-    device = chosen_device("auto")
+    device = choose_device("auto")
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     normalization = Normalization(data, device)
     with ProgressBar("embedding images") as bar:

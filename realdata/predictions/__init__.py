@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from realdata.predictions import r1_probing, r2_weights, r3_responses, r4_contraction, r5_radius, r6_effects, r7_filter
 from realdata.predictions.data import PredictionData, prediction_data
-from realdata.predictions.intervals import Interval
-from realdata.predictions.prediction import FAILS, HOLDS, UNDECIDED, Evidence, Finding, Prediction, combined
+from realdata.predictions.intervals import SeedInterval
+from realdata.predictions.prediction import FAILS, HOLDS, UNDECIDED, Evidence, Finding, RealPrediction, combine
 from realdata.predictions.runs import Design, base_settings, trainings
 
 PREDICTIONS = {
@@ -20,6 +20,18 @@ PREDICTIONS = {
 """By name, in order."""
 
 __all__ = [
-    "FAILS", "HOLDS", "PREDICTIONS", "UNDECIDED", "Design", "Evidence", "Finding", "Interval", "Prediction",
-    "PredictionData", "base_settings", "combined", "prediction_data", "trainings",
+    "FAILS",
+    "HOLDS",
+    "PREDICTIONS",
+    "UNDECIDED",
+    "Design",
+    "Evidence",
+    "Finding",
+    "PredictionData",
+    "RealPrediction",
+    "SeedInterval",
+    "base_settings",
+    "combine",
+    "prediction_data",
+    "trainings",
 ]  # fmt: skip

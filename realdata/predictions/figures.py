@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from realdata.predictions.intervals import Interval
-from realdata.predictions.prediction import FAILS, HOLDS, UNDECIDED, Evidence, Finding, Prediction
+from realdata.predictions.intervals import SeedInterval
+from realdata.predictions.prediction import FAILS, HOLDS, UNDECIDED, Evidence, Finding, RealPrediction
 from realdata.predictions.tables import SYMBOLS, Judged
 from realdata.results.figures import COLOURS, plain_ticks
 from toymodels.plots import new_figure
@@ -27,13 +27,13 @@ COLUMNS = 4
 Draw = Callable[["Axes", Evidence], None]
 
 
-def prediction_figures(found: Sequence[Judged], predictions: Sequence[Prediction]) -> Iterator[tuple[str, Figure]]:
+def prediction_figures(found: Sequence[Judged], predictions: Sequence[RealPrediction]) -> Iterator[tuple[str, Figure]]:
     """(Name, figure) of each prediction."""
     for prediction in predictions:
         yield prediction.name, prediction_figure(found, prediction)
 
 
-def prediction_figure(found: Sequence[Judged], prediction: Prediction) -> Figure:
+def prediction_figure(found: Sequence[Judged], prediction: RealPrediction) -> Figure:
     """The panels of one prediction, with the verdict in each title."""
     draw, height = DRAWINGS[prediction.name]
     columns = min(COLUMNS, len(found))
@@ -57,7 +57,7 @@ def prediction_figure(found: Sequence[Judged], prediction: Prediction) -> Figure
     return figure
 
 
-def _panel(axes: Axes, one: Judged, prediction: Prediction, draw: Draw) -> None:
+def _panel(axes: Axes, one: Judged, prediction: RealPrediction, draw: Draw) -> None:
     finding = one.verdicts[prediction.name]
     title = f"{_wrapped(one.data.name, 34)}\n{SYMBOLS[finding.verdict]} {finding.verdict}"
     # DejaVu Sans has the three symbols.
@@ -85,7 +85,7 @@ def _wrapped(text: str, width: int) -> str:
     return "\n".join(textwrap.wrap(text, width))
 
 
-def _intervals(axes: Axes, lines: Sequence[tuple[str, Interval, str, str]]) -> None:
+def _intervals(axes: Axes, lines: Sequence[tuple[str, SeedInterval, str, str]]) -> None:
     """Forest plot: (name, interval, colour, label in the legend) from top to bottom."""
     if not lines:
         raise _Nothing
@@ -179,7 +179,7 @@ def _draw_contraction(axes: Axes, evidence: Evidence) -> None:
 
 
 def _draw_radius(axes: Axes, evidence: Evidence) -> None:
-    errors: dict[float, Interval] = evidence.plot["errors"]
+    errors: dict[float, SeedInterval] = evidence.plot["errors"]
     sam = sorted(rho for rho in errors if rho > 0)
     if not sam:
         raise _Nothing

@@ -26,7 +26,7 @@ def filter_of(
     Args:
         plan: says where the data lie. embedding: ``"pixels"`` or ``"frozen:NAME"``. folder: where it is kept.
     """
-    from realdata.datasets.loading import loaded
+    from realdata.datasets.loading import load_for
 
     path = folder / f"{base.data}-{_name(base, embedding)}.json"
     known = FilterEvidence.read(path)
@@ -35,8 +35,8 @@ def filter_of(
     try:
         root = plan.root_of(base.data)
         print(f"R7: training diagonal heads on features of {base.data}", flush=True)
-        data = loaded(root, base)
-        evidence = measured(data, embedding)
+        data = load_for(root, base)
+        evidence = measure_filter(data, embedding)
     except ValueError as error:
         return None, f"not measured: {error}"
     evidence.write(path)
@@ -52,7 +52,7 @@ def _name(base: RunConfiguration, embedding: str) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def measured(data: ImageData, embedding: str) -> FilterEvidence:
+def measure_filter(data: ImageData, embedding: str) -> FilterEvidence:
     """Train the diagonal heads on features of the images, see :mod:`realdata.features.filter_gains`."""
     from realdata.features.filter_gains import filter_gains
     from realdata.features.table import feature_table

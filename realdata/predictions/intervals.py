@@ -13,7 +13,7 @@ MATCH = 1.1
 
 
 @dataclass(frozen=True)
-class Interval:
+class SeedInterval:
     """A mean with its interval, ``low`` and ``high`` None for fewer than two numbers; ``n`` numbers behind it."""
 
     mean: float
@@ -42,10 +42,10 @@ class Interval:
     @property
     def text(self) -> str:
         """``-0.012 [-0.020, -0.004]``."""
-        return written(self.mean, self.low, self.high)
+        return format_interval(self.mean, self.low, self.high)
 
 
-def written(mean: float | None, low: float | None, high: float | None) -> str:
+def format_interval(mean: float | None, low: float | None, high: float | None) -> str:
     """An estimate and its interval with three decimals, large numbers with three digits; a dash for none."""
     if mean is None:
         return "—"
@@ -58,13 +58,13 @@ def _number(value: float) -> str:
     return text.replace("-", "−")
 
 
-def interval_of(numbers: Mapping[int, float] | Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+def interval_of(numbers: Mapping[int, float] | Sequence[float], confidence: float = CONFIDENCE) -> SeedInterval:
     """The t-interval of numbers, of which there is at least one (per seed)."""
     values = list(numbers.values()) if isinstance(numbers, Mapping) else list(numbers)
     mean, half = t_interval(values, confidence)
     if half is None:
-        return Interval(mean, None, None, len(values), confidence)
-    return Interval(mean, mean - half, mean + half, len(values), confidence)
+        return SeedInterval(mean, None, None, len(values), confidence)
+    return SeedInterval(mean, mean - half, mean + half, len(values), confidence)
 
 
 def mean_per_seed(numbers: Mapping[int, Sequence[float]]) -> dict[int, float]:

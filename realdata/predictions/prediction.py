@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from realdata.predictions.intervals import Interval
+from realdata.predictions.intervals import SeedInterval
 
 if TYPE_CHECKING:
     from realdata.predictions.data import PredictionData
@@ -50,7 +50,7 @@ class Finding:
 
     verdict: str
     reason: str
-    interval: Interval | None = None
+    interval: SeedInterval | None = None
     testable: bool = True
 
 
@@ -67,7 +67,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Prediction:
+class RealPrediction:
     """A prediction of the theory for real data.
 
     Attributes:
@@ -96,7 +96,7 @@ def untestable(reason: str) -> Finding:
     return Finding(UNDECIDED, reason, testable=False)
 
 
-def too_few(interval: Interval, least: int = LEAST_SEEDS) -> Finding | None:
+def too_few(interval: SeedInterval, least: int = LEAST_SEEDS) -> Finding | None:
     """Undecided for want of seeds, or None where there are enough."""
     if interval.n >= least:
         return None
@@ -104,7 +104,7 @@ def too_few(interval: Interval, least: int = LEAST_SEEDS) -> Finding | None:
     return Finding(UNDECIDED, f"{seeds}, a verdict needs {least}", interval, testable=False)
 
 
-def decided_by_sign(interval: Interval, *, negative: bool, what: str, least: int = LEAST_SEEDS) -> Finding:
+def decide_by_sign(interval: SeedInterval, *, negative: bool, what: str, least: int = LEAST_SEEDS) -> Finding:
     """Holds where the whole interval has the predicted sign, fails where it has the other one.
 
     Args:
@@ -121,7 +121,7 @@ def decided_by_sign(interval: Interval, *, negative: bool, what: str, least: int
     return Finding(UNDECIDED, f"{text} includes 0", interval)
 
 
-def combined(specs: Sequence[PartSpec], findings: Mapping[str, Finding]) -> Finding:
+def combine(specs: Sequence[PartSpec], findings: Mapping[str, Finding]) -> Finding:
     """The verdict over the parts that count.
 
     Holds if all testable parts hold; fails if one fails and none holds; else undecided.

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from realdata.predictions.data import PredictionData
-from realdata.predictions.intervals import Interval, interval_of
+from realdata.predictions.intervals import SeedInterval, interval_of
 from realdata.predictions.prediction import (
     FAILS,
     HOLDS,
@@ -14,7 +14,7 @@ from realdata.predictions.prediction import (
     Evidence,
     Finding,
     PartSpec,
-    Prediction,
+    RealPrediction,
     too_few,
     untestable,
 )
@@ -38,7 +38,7 @@ Numbers = dict[int, float]
 def judge(data: PredictionData) -> Evidence:
     """The three comparisons."""
     findings: dict[str, Finding] = {}
-    plot: dict[str, dict[str, Interval]] = {}
+    plot: dict[str, dict[str, SeedInterval]] = {}
     hard, easy = data.values(ERROR, "hard"), data.values(ERROR, "easy")
     levels = data.matched_levels(hard, (SGD, data.design.sam))
     if levels:
@@ -56,7 +56,7 @@ def judge(data: PredictionData) -> Evidence:
     return Evidence(findings, plot)
 
 
-def _decided(both: Sequence[Numbers], where: str, plot: dict[str, dict[str, Interval]], name: str) -> Finding:
+def _decided(both: Sequence[Numbers], where: str, plot: dict[str, dict[str, SeedInterval]], name: str) -> Finding:
     """Differences by seed, of the hard and the easy attribute, to a finding; what is drawn is added to ``plot``."""
     hard, easy = both
     if not hard:
@@ -77,7 +77,7 @@ def _decided(both: Sequence[Numbers], where: str, plot: dict[str, dict[str, Inte
     return Finding(UNDECIDED, reason, found)
 
 
-def _tuned(data: PredictionData, plot: dict[str, dict[str, Interval]]) -> Finding:
+def _tuned(data: PredictionData, plot: dict[str, dict[str, SeedInterval]]) -> Finding:
     pairs = _complete_pairs(data)
     if len(pairs) < 2:
         return untestable("fewer than two pairs of learning rate and weight decay were trained for both SGD and SAM")
@@ -131,7 +131,7 @@ _RULE = (
 )
 _UNIT = "probing error"
 
-PREDICTION = Prediction(
+PREDICTION = RealPrediction(
     name="R1",
     title="Probing error",
     statement="SAM's probing error of the hard attribute is below SGD's, that of the easy one is not much above",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from realdata.predictions.data import PredictionData
-from realdata.predictions.intervals import Interval, interval_of, mean_per_seed
-from realdata.predictions.prediction import Evidence, Finding, PartSpec, Prediction, decided_by_sign, untestable
+from realdata.predictions.intervals import SeedInterval, interval_of, mean_per_seed
+from realdata.predictions.prediction import Evidence, Finding, PartSpec, RealPrediction, decide_by_sign, untestable
 from realdata.results.summary import SGD
 
 
 def judge(data: PredictionData) -> Evidence:
     """Phantom against real at SAM's checkpoints; SAM against SGD at matched levels."""
     findings: dict[str, Finding] = {}
-    plot: dict[str, Interval] = {}
+    plot: dict[str, SeedInterval] = {}
     sam = data.design.sam
     gaps: dict[int, list[float]] = {}
     for seed in range(data.design.seeds):
@@ -22,7 +22,7 @@ def judge(data: PredictionData) -> Evidence:
     numbers = mean_per_seed(gaps)
     if numbers:
         plot["a"] = interval_of(numbers)
-        findings["a"] = decided_by_sign(plot["a"], negative=True, what="phantom minus real")
+        findings["a"] = decide_by_sign(plot["a"], negative=True, what="phantom minus real")
     else:
         findings["a"] = untestable("no checkpoint of SAM has Gini coefficients at both points")
     values = data.values("gini_real", split="train")
@@ -30,7 +30,7 @@ def judge(data: PredictionData) -> Evidence:
     if levels:
         plot["b"] = interval_of(data.difference_at_levels(values, sam, levels))
         where = ", ".join(f"{level:g}" for level in levels)
-        findings["b"] = decided_by_sign(plot["b"], negative=True, what=f"SAM minus SGD at the matched losses {where}:")
+        findings["b"] = decide_by_sign(plot["b"], negative=True, what=f"SAM minus SGD at the matched losses {where}:")
     else:
         findings["b"] = untestable(data.why_no_level(values, (SGD, sam)))
     return Evidence(findings, {"intervals": plot, "curves": _curves(data)})
@@ -55,7 +55,7 @@ def _curves(data: PredictionData) -> dict[str, list[tuple[float, float]]]:
 _RULE = "holds if the interval lies below 0, fails if it lies above"
 _UNIT = "Gini coefficient"
 
-PREDICTION = Prediction(
+PREDICTION = RealPrediction(
     name="R2",
     title="Example weights",
     statement="the example weights are more even at SAM's phantom parameters than at the real ones, and in SAM's"

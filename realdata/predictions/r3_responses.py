@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from realdata.predictions.data import At, PredictionData
 from realdata.predictions.intervals import interval_of, mean_per_seed
-from realdata.predictions.prediction import Evidence, PartSpec, Prediction, decided_by_sign, untestable
+from realdata.predictions.prediction import Evidence, PartSpec, RealPrediction, decide_by_sign, untestable
 from realdata.results.summary import SGD
 
 LEAST_SHARE = 0.5
@@ -33,7 +33,7 @@ def judge(data: PredictionData) -> Evidence:
         reason = f"the head responds positively to both attributes at {used} of {seen} checkpoints; half are needed"
         return Evidence({"": untestable(reason)}, plot)
     interval = interval_of(mean_per_seed(differences))
-    finding = decided_by_sign(interval, negative=False, what=f"hard minus easy at {used} of {seen} checkpoints")
+    finding = decide_by_sign(interval, negative=False, what=f"hard minus easy at {used} of {seen} checkpoints")
     return Evidence({"": finding}, plot)
 
 
@@ -48,7 +48,7 @@ def _suppression(at: At) -> tuple[float, float] | None:
 
 _RULE = "holds if the interval lies above 0, fails if it lies below"
 
-PREDICTION = Prediction(
+PREDICTION = RealPrediction(
     name="R3",
     title="Head responses",
     statement="at the last-layer phantom point the head's response to the easy attribute is suppressed more than"

@@ -14,7 +14,7 @@ from realdata.predictions.prediction import (
     Evidence,
     Finding,
     PartSpec,
-    Prediction,
+    RealPrediction,
     too_few,
     untestable,
 )
@@ -115,7 +115,7 @@ _RULE = (
 )
 _UNIT = "slope"
 
-PREDICTION = Prediction(
+PREDICTION = RealPrediction(
     name="R4",
     title="Contraction of weights",
     statement="between images whose easy attribute contradicts the label and images where it agrees, the gap of the"

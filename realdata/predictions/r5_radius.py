@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from realdata.predictions.data import At, PredictionData
-from realdata.predictions.intervals import Interval, interval_of
+from realdata.predictions.intervals import SeedInterval, interval_of
 from realdata.predictions.prediction import (
     FAILS,
     HOLDS,
@@ -15,7 +15,7 @@ from realdata.predictions.prediction import (
     Evidence,
     Finding,
     PartSpec,
-    Prediction,
+    RealPrediction,
     too_few,
     untestable,
 )
@@ -127,7 +127,7 @@ def _rise(found: Scan, radii: Sequence[float]) -> Finding:
     """Compare all planned ``radii`` with SGD; each counts in the correction, trained or not."""
     plain = found.errors[0.0]
     confidence = 1 - (1 - CONFIDENCE) / len(radii)
-    differences: dict[float, Interval] = {}
+    differences: dict[float, SeedInterval] = {}
     for rho in radii:
         pairs = {seed: error - plain[seed] for seed, error in found.errors.get(rho, {}).items() if seed in plain}
         if pairs:
@@ -175,7 +175,7 @@ def best_radius_and_scale(found: Sequence[tuple[PredictionData, Evidence]]) -> F
     correlation = float(spearmanr([best for best, _ in points], [scale for _, scale in points]).statistic)
     if not math.isfinite(correlation):
         return untestable("the best radius is the same on all data sets")
-    interval = Interval(correlation, None, None, len(points))
+    interval = SeedInterval(correlation, None, None, len(points))
     return Finding(
         UNDECIDED, f"Spearman correlation {correlation:.2f} over {len(points)} data sets, reported", interval
     )
@@ -194,7 +194,7 @@ def _gradient_scale(data: PredictionData) -> float | None:
 
 _UNIT = "probing error"
 
-PREDICTION = Prediction(
+PREDICTION = RealPrediction(
     name="R5",
     title="Best radius",
     statement="over rho the quality of the hard attribute first rises and then falls (collapse)",

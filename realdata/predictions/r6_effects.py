@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from realdata.predictions.data import PredictionData
-from realdata.predictions.intervals import Interval, interval_of
+from realdata.predictions.intervals import SeedInterval, interval_of
 from realdata.predictions.prediction import (
     FAILS,
     HOLDS,
@@ -11,8 +11,8 @@ from realdata.predictions.prediction import (
     Evidence,
     Finding,
     PartSpec,
-    Prediction,
-    decided_by_sign,
+    RealPrediction,
+    decide_by_sign,
     too_few,
     untestable,
 )
@@ -56,7 +56,9 @@ def is_redundant(data: PredictionData) -> bool | None:
     return None
 
 
-def _decided(numbers: dict[str, dict[int, float]], intervals: dict[str, Interval], redundant: bool | None) -> Finding:
+def _decided(
+    numbers: dict[str, dict[int, float]], intervals: dict[str, SeedInterval], redundant: bool | None
+) -> Finding:
     whole = intervals["SAM"]
     few = too_few(whole)
     if few is not None:
@@ -73,10 +75,10 @@ def _redundant(numbers: dict[str, dict[int, float]], words: str) -> Finding:
     sam, weights, jacobian = (numbers[name] for name in ("SAM", "weights", "jacobian"))
     nearer = {seed: abs(weights[seed] - sam[seed]) - abs(jacobian[seed] - sam[seed]) for seed in sam}
     what = f"redundant data ({words}): distance to SAM of weights-only minus that of jacobian-only"
-    return decided_by_sign(interval_of(nearer), negative=False, what=what)
+    return decide_by_sign(interval_of(nearer), negative=False, what=what)
 
 
-def _spurious(intervals: dict[str, Interval], words: str) -> Finding:
+def _spurious(intervals: dict[str, SeedInterval], words: str) -> Finding:
     bound = SMALL_SHARE * abs(intervals["SAM"].mean)
     effects = [intervals[name] for name in ("weights", "jacobian")]
     text = f"spurious data: {words}"
@@ -97,7 +99,7 @@ _RULE = (
     f" lies within ±{SMALL_SHARE:g} times SAM's mean"
 )
 
-PREDICTION = Prediction(
+PREDICTION = RealPrediction(
     name="R6",
     title="Which effect",
     statement="on redundant data the jacobian-only variant reproduces SAM and the weights-only one does not; on"

@@ -5,8 +5,17 @@ from __future__ import annotations
 import math
 
 from realdata.predictions.data import PredictionData
-from realdata.predictions.intervals import Interval
-from realdata.predictions.prediction import FAILS, HOLDS, UNDECIDED, Evidence, Finding, PartSpec, Prediction, untestable
+from realdata.predictions.intervals import SeedInterval
+from realdata.predictions.prediction import (
+    FAILS,
+    HOLDS,
+    UNDECIDED,
+    Evidence,
+    Finding,
+    PartSpec,
+    RealPrediction,
+    untestable,
+)
 
 LARGEST_BEND = 0.1
 HOLDS_WITHIN, FAILS_OUTSIDE = (0.8, 1.25), (0.5, 2.0)
@@ -17,19 +26,19 @@ def judge(data: PredictionData) -> Evidence:
     found = data.filter
     if found is None:
         return Evidence({"a": untestable(data.filter_reason), "b": untestable(data.filter_reason)})
-    bend = Interval(*found.bend, n=found.draws)
-    ratio = Interval(*found.ratio, n=found.draws)
+    bend = SeedInterval(*found.bend, n=found.draws)
+    ratio = SeedInterval(*found.ratio, n=found.draws)
     return Evidence({"a": _line(bend), "b": _parabola(ratio)}, {"filter": found})
 
 
-def _undefined(interval: Interval, what: str) -> Finding | None:
+def _undefined(interval: SeedInterval, what: str) -> Finding | None:
     numbers = (interval.mean, interval.low, interval.high)
     if all(number is not None and math.isfinite(number) for number in numbers):
         return None
     return untestable(f"{what} is not defined on these features")
 
 
-def _line(bend: Interval) -> Finding:
+def _line(bend: SeedInterval) -> Finding:
     undefined = _undefined(bend, "|c2| mu_max / c1 of GD")
     if undefined is not None:
         return undefined
@@ -39,7 +48,7 @@ def _line(bend: Interval) -> Finding:
     return Finding(FAILS if bend.lies_above(LARGEST_BEND) else UNDECIDED, text, bend)
 
 
-def _parabola(ratio: Interval) -> Finding:
+def _parabola(ratio: SeedInterval) -> Finding:
     undefined = _undefined(ratio, "SAM's curvature over the theory's")
     if undefined is not None:
         return undefined
@@ -50,7 +59,7 @@ def _parabola(ratio: Interval) -> Finding:
     return Finding(FAILS if outside else UNDECIDED, text, ratio)
 
 
-PREDICTION = Prediction(
+PREDICTION = RealPrediction(
     name="R7",
     title="Spectral filter",
     statement="early in training of a diagonal head on features of real images, the log-gain against the feature's"

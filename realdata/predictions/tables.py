@@ -9,8 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from realdata.predictions.data import PredictionData
-from realdata.predictions.intervals import written
-from realdata.predictions.prediction import FAILS, HOLDS, UNDECIDED, Evidence, Finding, PartSpec, Prediction, combined
+from realdata.predictions.intervals import format_interval
+from realdata.predictions.prediction import (
+    FAILS,
+    HOLDS,
+    UNDECIDED,
+    Evidence,
+    Finding,
+    PartSpec,
+    RealPrediction,
+    combine,
+)
 from realdata.results.parquet import read_columns
 from realdata.results.summary import CONFIDENCE
 from realdata.results.text_table import TableCell, TextTable
@@ -41,14 +50,14 @@ class Judged:
     verdicts: Mapping[str, Finding]
 
 
-def judged(data: PredictionData, predictions: Sequence[Prediction]) -> Judged:
+def judge_setting(data: PredictionData, predictions: Sequence[RealPrediction]) -> Judged:
     """Judge all predictions on one base setting."""
     evidence = {each.name: each.judge(data) for each in predictions}
-    verdicts = {each.name: combined(each.parts, evidence[each.name].findings) for each in predictions}
+    verdicts = {each.name: combine(each.parts, evidence[each.name].findings) for each in predictions}
     return Judged(data, evidence, verdicts)
 
 
-def verdict_rows(found: Sequence[Judged], predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
+def verdict_rows(found: Sequence[Judged], predictions: Sequence[RealPrediction]) -> list[dict[str, Any]]:
     """One row per base setting, prediction and part, the verdict first; then the parts that compare data sets."""
     rows: list[dict[str, Any]] = []
     for one in found:
@@ -70,7 +79,7 @@ def verdict_rows(found: Sequence[Judged], predictions: Sequence[Prediction]) -> 
     return rows
 
 
-def _row(prediction: Prediction, spec: PartSpec, finding: Finding) -> dict[str, Any]:
+def _row(prediction: RealPrediction, spec: PartSpec, finding: Finding) -> dict[str, Any]:
     interval = finding.interval
     return {
         "prediction": prediction.name, "part": spec.name, "statement": spec.statement, "verdict": finding.verdict,
@@ -88,7 +97,7 @@ def table_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def write_predictions(
-    out: Path, rows: Sequence[Mapping[str, Any]], predictions: Sequence[Prediction], details: Mapping[str, Any]
+    out: Path, rows: Sequence[Mapping[str, Any]], predictions: Sequence[RealPrediction], details: Mapping[str, Any]
 ) -> list[Path]:
     """Write predictions.parquet, predictions.json and verdict.md into ``out``, each whole or not at all.
 
@@ -104,7 +113,7 @@ def write_predictions(
     return paths
 
 
-def _described(prediction: Prediction) -> dict[str, Any]:
+def _described(prediction: RealPrediction) -> dict[str, Any]:
     specs = [*prediction.parts, *([prediction.across[0]] if prediction.across else [])]
     return {
         "title": prediction.title, "statement": prediction.statement, "claim": prediction.claim,
@@ -123,7 +132,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     return read_columns(path, COLUMNS, "what python -m realdata predict has written", "what predict has written")
 
 
-def verdict_text(rows: Sequence[Mapping[str, Any]], predictions: Sequence[Prediction]) -> str:
+def verdict_text(rows: Sequence[Mapping[str, Any]], predictions: Sequence[RealPrediction]) -> str:
     """verdict.md: the verdicts, the estimates behind them, the reasons, and what was predicted."""
     parts = [
         verdict_summary(rows, predictions),
@@ -134,13 +143,13 @@ def verdict_text(rows: Sequence[Mapping[str, Any]], predictions: Sequence[Predic
     return "\n".join(parts) + "\n"
 
 
-def verdict_summary(rows: Sequence[Mapping[str, Any]], predictions: Sequence[Prediction]) -> str:
+def verdict_summary(rows: Sequence[Mapping[str, Any]], predictions: Sequence[RealPrediction]) -> str:
     """The head of verdict.md: the verdicts and the estimates behind them."""
     tables = verdict_table(rows, predictions), estimate_table(rows)
     return "\n".join(["# Predictions on real data\n", *(table.markdown() for table in tables)])
 
 
-def verdict_table(rows: Sequence[Mapping[str, Any]], predictions: Sequence[Prediction]) -> TextTable:
+def verdict_table(rows: Sequence[Mapping[str, Any]], predictions: Sequence[RealPrediction]) -> TextTable:
     """Data sets by predictions."""
     names = {_place(row): name_of(row) for row in rows if row["data"] != ALL_DATA}
     verdicts = {(_place(row), row["prediction"]): row["verdict"] for row in rows if row["part"] == ""}
@@ -164,7 +173,7 @@ def estimate_table(rows: Sequence[Mapping[str, Any]]) -> TextTable:
         # The verdict of several parts has no number of its own.
         if not row["part"] and (row["data"], row["prediction"]) in names:
             continue
-        text = written(row["estimate"], row["low"], row["high"])
+        text = format_interval(row["estimate"], row["low"], row["high"])
         part = f"{row['prediction']}{row['part']}"
         count = "" if row["n"] is None else f"{row['n']}"
         cells = [name_of(row), part, row["verdict"], text, row["unit"], count]

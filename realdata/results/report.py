@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from realdata.results.parquet import read_settings
-from realdata.results.summary import describe, versions_of
+from realdata.results.summary import describe_setting, versions_of
 from sambalance_tools.files import write_text
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _write_panel(panel: Panel, folder: Path, *, latex: bool, figures: bool) -> t
     """Parts of the report for one panel, and the files beside it."""
     from realdata.results.tables import panel_tables, what_it_is
 
-    text = [f"## {what_it_is(panel)}\n\n{describe(panel.configuration)}\n"]
+    text = [f"## {what_it_is(panel)}\n\n{describe_setting(panel.configuration)}\n"]
     paths: list[Path] = []
     tables = panel_tables(panel)
     text += [each.table.markdown() for each in tables if not each.detail]

@@ -291,7 +291,7 @@ def _grouped(missing: Mapping[int, str]) -> tuple[str, ...]:
     )
 
 
-def describe(configuration: Mapping[str, Any]) -> str:
+def describe_setting(configuration: Mapping[str, Any]) -> str:
     """The setting that a panel's runs share, in one paragraph."""
     from realdata.results.parquet import RULE
     from realdata.settings.completion import DEFAULTS

@@ -101,7 +101,7 @@ def _table(
             key: Key = rule, target, level
             cell = cell_of(key)
             numbers = tuple(_note(notes, remark) for remark in _remarks(cell, values, key, signed=signed))
-            row.append(TableCell(written(cell, signed=signed), numbers, bold=signed and excludes_zero(cell)))
+            row.append(TableCell(format_cell(cell, signed=signed), numbers, bold=signed and excludes_zero(cell)))
         rows.append(row)
     return TextTable(caption, ["", *map(level_name, panel.levels)], rows, notes)
 
@@ -130,7 +130,7 @@ def _note(notes: list[str], text: str) -> int:
     return notes.index(text) + 1
 
 
-def written(cell: Cell, *, signed: bool = False) -> str:
+def format_cell(cell: Cell, *, signed: bool = False) -> str:
     """``0.348 ± 0.012``; with a sign for differences.
 
     How many seeds a cell has is said where some are missing: ``(3 of 5)``.

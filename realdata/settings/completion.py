@@ -9,7 +9,7 @@ from typing import Any
 
 from realdata.configuration import RunConfiguration, Scalar
 from realdata.models import options as model_options
-from realdata.values import option_types, scalar, typed
+from realdata.values import convert, option_types, read_scalar
 
 TYPES: dict[str, Any] = typing.get_type_hints(RunConfiguration)
 
@@ -46,9 +46,9 @@ def complete_model_options(model: str, given: Mapping[str, Any]) -> dict[str, Sc
     for name, value in values.items():
         default = defaults.get(name)
         if isinstance(value, str) and default is None:
-            values[name] = scalar(value)
+            values[name] = read_scalar(value)
         elif isinstance(value, str):
-            values[name] = typed(f"model option {name}", value, type(default))
+            values[name] = convert(f"model option {name}", value, type(default))
     return model_options.checked_options(model, values)
 
 
@@ -62,7 +62,7 @@ def complete(values: Mapping[str, Any]) -> RunConfiguration:
         if name not in TYPES:
             raise ValueError(f"setting {name!r} is unknown; allowed: {', '.join(TYPES)}")
     plain = {
-        name: typed(name, value, TYPES[name])
+        name: convert(name, value, TYPES[name])
         for name, value in values.items()
         if name not in ("data_options", "model_options")
     }

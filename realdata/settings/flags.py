@@ -25,7 +25,7 @@ from realdata.configuration import (
 from realdata.models import options as model_options
 from realdata.settings.completion import DEFAULTS, TYPES
 from realdata.settings.plan import read_plan
-from realdata.values import pairs, single, typed
+from realdata.values import single_values, value_lists
 
 ROOT_VARIABLE = "SAMBALANCE_DATA"
 
@@ -116,7 +116,7 @@ def value_of(name: str) -> Callable[[str], Any]:
 
     def convert(text: str) -> Any:
         try:
-            return typed(name, text, TYPES[name])
+            return convert(name, text, TYPES[name])
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -193,12 +193,12 @@ def settings_from(options: argparse.Namespace) -> dict[str, Any]:
         settings = {name: value for name, value in settings.items() if name not in ("seed", "seeds")}
         settings |= {name: getattr(options, name) for name in ("seed", "seeds") if getattr(options, name) is not None}
     for name in ("data_options", "model_options"):
-        given = pairs(getattr(options, name.removesuffix("s")), f"--{name.removesuffix('s').replace('_', '-')}")
+        given = value_lists(getattr(options, name.removesuffix("s")), f"--{name.removesuffix('s').replace('_', '-')}")
         if given:
             chosen = {key: values[0] if len(values) == 1 else values for key, values in given.items()}
             settings[name] = {**(settings.get(name) or {}), **chosen}
     if options.probe_option:
-        changed = single(options.probe_option, "--probe-option")
+        changed = single_values(options.probe_option, "--probe-option")
         settings["probe_options"] = {**(settings.get("probe_options") or {}), **changed}
     for name in ("root", "out", "protocol", "evaluation_seed"):
         if getattr(options, name) is not None:

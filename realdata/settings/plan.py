@@ -10,7 +10,7 @@ from typing import Any
 
 from realdata.configuration import RunConfiguration
 from realdata.settings.completion import TYPES, complete, data_option_names
-from realdata.values import typed
+from realdata.values import convert
 
 SHARED = ("root", "roots", "out", "seeds", "grids", "protocol", "probe_options", "evaluation_seed")
 """Settings of a file beside those of :class:`RunConfiguration`."""
@@ -101,7 +101,7 @@ def make_plan(settings: Mapping[str, Any]) -> Plan:
         out=str(Path(settings.get("out", "out/sweep")).expanduser()),
         protocol=str(settings.get("protocol", "fast")),
         probe_options=mapping("probe_options", settings.get("probe_options")),
-        evaluation_seed=typed("evaluation_seed", settings.get("evaluation_seed", 0), int),
+        evaluation_seed=convert("evaluation_seed", settings.get("evaluation_seed", 0), int),
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from realdata.configuration import RunConfiguration
-from realdata.datasets.loading import loaded
+from realdata.datasets.loading import load_for
 from realdata.sweeps.jobs import Job, read_rows
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ BATCHES = (2, 18)
 
 
 @dataclass(frozen=True)
-class Estimate:
+class TimeEstimate:
     """Seconds of the whole rest on all workers, and how they were found.
 
     Attributes:
@@ -71,7 +71,7 @@ def passes(configuration: RunConfiguration) -> float:
     return configuration.epochs * (PASSES[configuration.method] + EFFECT_PASSES[configuration.effect])
 
 
-def likeness(configuration: RunConfiguration) -> tuple[Any, ...]:
+def kind_of_job(configuration: RunConfiguration) -> tuple[Any, ...]:
     """Jobs for which this is equal take a time proportional to :func:`passes`."""
     options = {name: value for name, value in configuration.data_options.items() if name not in ("target", "seed")}
     return (
@@ -80,7 +80,7 @@ def likeness(configuration: RunConfiguration) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def estimate(jobs: Sequence[Job], todo: Sequence[Job], executor: Executor, *, measure: bool) -> Estimate:
+def estimate(jobs: Sequence[Job], todo: Sequence[Job], executor: Executor, *, measure: bool) -> TimeEstimate:
     """Time that the executor takes for the jobs ``todo``, judged by those of ``jobs`` that are finished.
 
     Args:
@@ -91,7 +91,7 @@ def estimate(jobs: Sequence[Job], todo: Sequence[Job], executor: Executor, *, me
     timed: dict[tuple[Any, ...], float | None] = {}
     for job in todo:
         configuration = RunConfiguration.from_dict(job.configuration)
-        kind = likeness(configuration)
+        kind = kind_of_job(configuration)
         if kind in known:
             training, evaluation = known[kind]
             seconds += training * passes(configuration) + evaluation
@@ -105,7 +105,7 @@ def estimate(jobs: Sequence[Job], todo: Sequence[Job], executor: Executor, *, me
     measured = counts["jobs"] + counts["timing"]
     # With fewer jobs than workers the longest decides; with many, they fill all workers.
     parallel = max(1, min(executor.at_once, len(todo)))
-    return Estimate(seconds / parallel if measured else None, counts["jobs"], counts["timing"], counts["unknown"])
+    return TimeEstimate(seconds / parallel if measured else None, counts["jobs"], counts["timing"], counts["unknown"])
 
 
 def _measured(jobs: Sequence[Job]) -> dict[tuple[Any, ...], tuple[float, float]]:
@@ -117,7 +117,7 @@ def _measured(jobs: Sequence[Job]) -> dict[tuple[Any, ...], tuple[float, float]]
             continue
         configuration = RunConfiguration.from_dict(job.configuration)
         seconds: Mapping[str, float] = stored["seconds"]
-        found.setdefault(likeness(configuration), []).append(
+        found.setdefault(kind_of_job(configuration), []).append(
             (seconds["training"] / passes(configuration), seconds["evaluation"])
         )
     return {
@@ -130,7 +130,7 @@ def seconds_per_pass(job: Job) -> float | None:
     """Training seconds per pass over the training set of a job; None if it cannot run, as the job itself will say."""
     try:
         configuration = RunConfiguration.from_dict(job.configuration)
-        return time_training(loaded(job.root, configuration), configuration, job.device)
+        return time_training(load_for(job.root, configuration), configuration, job.device)
     except Exception:
         return None  # an estimate is no reason to stop
 

@@ -14,19 +14,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from realdata.sweeps.jobs import Job, Outcome, failure
+from realdata.sweeps.jobs import Job, JobOutcome, record_failure
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 class Executor(Protocol):
-    """Does jobs by calling :func:`realdata.sweeps.jobs.do` on each, wherever that may be.
+    """Does jobs by calling :func:`realdata.sweeps.jobs.run_job` on each, wherever that may be.
 
     A job is plain values, its directory the only thing that is shared: a cluster needs a folder that all its machines
     see, and the data under the same root. Locks and resumption are the job's own business.
     """
 
-    def outcomes(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+    def outcomes(self, jobs: Sequence[Job]) -> Iterator[JobOutcome]:
         """One outcome per job, in the order in which they end. Closing the iterator early stops what is running."""
 
     @property
@@ -81,10 +81,10 @@ class LocalExecutor:
             chosen["CUDA_VISIBLE_DEVICES"] = visible.split(",")[number % self.gpus].strip()
         return chosen
 
-    def outcomes(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+    def outcomes(self, jobs: Sequence[Job]) -> Iterator[JobOutcome]:
         """See :class:`Executor`."""
         waiting = deque(jobs)
-        answers: queue.Queue[tuple[_Worker, Outcome | None]] = queue.Queue()
+        answers: queue.Queue[tuple[_Worker, JobOutcome | None]] = queue.Queue()
         crew = [self._start(number, answers) for number in range(min(self.workers, len(jobs)))]
         try:
             for worker in crew:
@@ -109,7 +109,7 @@ class LocalExecutor:
             for worker in crew:
                 worker.stop()
 
-    def _start(self, number: int, answers: queue.Queue[tuple[_Worker, Outcome | None]]) -> _Worker:
+    def _start(self, number: int, answers: queue.Queue[tuple[_Worker, JobOutcome | None]]) -> _Worker:
         log = None if self.log_folder is None else self.log_folder / f"worker-{number}.log"
         return _Worker(number, self._environment(number), log, answers)
 
@@ -141,16 +141,16 @@ class _Worker:
     def _listen(self, answers: queue.Queue[Any]) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            answers.put((self, Outcome(**json.loads(line))))
+            answers.put((self, JobOutcome(**json.loads(line))))
         answers.put((self, None))
 
-    def lost(self) -> Outcome:
+    def lost(self) -> JobOutcome:
         """The outcome of the job at which the process died."""
         code = self.process.wait()
         how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit status {code}"
         hint = "; perhaps out of memory: fewer workers, a smaller batch" if code == -signal.SIGKILL else ""
         assert self.job is not None
-        return failure(self.job, f"its worker process ended {how}{hint}")
+        return record_failure(self.job, f"its worker process ended {how}{hint}")
 
     def stop(self) -> None:
         """End the process by closing its input, or by force if it does not listen."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from realdata.configuration import RunConfiguration
-from realdata.datasets.loading import loaded
+from realdata.datasets.loading import load_for
 from realdata.sweeps.locks import Locked, job_lock
 from realdata.versions import versions
 from sambalance_tools.files import write_text
@@ -75,7 +75,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobOutcome:
     """How a job ended, in words for a table."""
 
     hash: str
@@ -84,7 +84,7 @@ class Outcome:
     seconds: float = 0.0
 
 
-def state(directory: Path, evaluation: Mapping[str, Any] | None = None) -> str:
+def job_status(directory: Path, evaluation: Mapping[str, Any] | None = None) -> str:
     """How a job stands, by what lies in its directory.
 
     Args:
@@ -113,7 +113,7 @@ def read_failure(directory: Path) -> dict[str, Any] | None:
         return None
 
 
-def do(job: Job) -> Outcome:
+def run_job(job: Job) -> JobOutcome:
     """Do a job, or the part of it that is not done yet. Errors become an outcome and ``failed.json``.
 
     Never raises for what goes wrong inside the job; an interruption (Ctrl-C) passes through and leaves it resumable.
@@ -122,15 +122,15 @@ def do(job: Job) -> Outcome:
     directory = Path(job.directory)
     try:
         with job_lock(directory):
-            known = state(directory, job.evaluation)
+            known = job_status(directory, job.evaluation)
             if known in (DONE, DIVERGED):
-                return Outcome(configuration.hash, known, _reason(known))
+                return JobOutcome(configuration.hash, known, _reason(known))
             return _attempt(job, configuration, directory)
     except Locked as error:
-        return Outcome(configuration.hash, ELSEWHERE, str(error))
+        return JobOutcome(configuration.hash, ELSEWHERE, str(error))
 
 
-def _attempt(job: Job, configuration: RunConfiguration, directory: Path) -> Outcome:
+def _attempt(job: Job, configuration: RunConfiguration, directory: Path) -> JobOutcome:
     started = time.perf_counter()
     stage = ["loading the data"]
     try:
@@ -138,16 +138,16 @@ def _attempt(job: Job, configuration: RunConfiguration, directory: Path) -> Outc
     except Exception as error:
         reason = f"{type(error).__name__}: {error}" if not isinstance(error, ValueError) else str(error)
         reason = f"while {stage[0]}: {' '.join(reason.split())}"
-        return failure(job, reason, traceback.format_exc(), time.perf_counter() - started)
+        return record_failure(job, reason, traceback.format_exc(), time.perf_counter() - started)
     (directory / FAILED).unlink(missing_ok=True)
-    return Outcome(configuration.hash, status, _reason(status), time.perf_counter() - started)
+    return JobOutcome(configuration.hash, status, _reason(status), time.perf_counter() - started)
 
 
-def failure(job: Job, reason: str, trace: str = "", seconds: float = 0.0) -> Outcome:
+def record_failure(job: Job, reason: str, trace: str = "", seconds: float = 0.0) -> JobOutcome:
     """Keep the reason of a failure in the job's directory, and the outcome that says the same."""
     report = {"reason": reason, "traceback": trace, "configuration": dict(job.configuration)}
     write_text(Path(job.directory) / FAILED, json.dumps(report, indent=1))
-    return Outcome(RunConfiguration.from_dict(job.configuration).hash, FAILURE, reason, seconds)
+    return JobOutcome(RunConfiguration.from_dict(job.configuration).hash, FAILURE, reason, seconds)
 
 
 def _reason(status: str) -> str:
@@ -177,7 +177,7 @@ def _do(job: Job, configuration: RunConfiguration, directory: Path, stage: list[
     from realdata.measures.protocols import protocol
 
     steps = steps_of_a_job()
-    data = loaded(job.root, configuration, progress=job.progress)
+    data = load_for(job.root, configuration, progress=job.progress)
     stage[0] = "training"
     fresh = not (directory / "config.json").exists()
     started = time.perf_counter()
@@ -218,7 +218,7 @@ def _do(job: Job, configuration: RunConfiguration, directory: Path, stage: list[
             "step": checkpoint.step,
             "epoch": checkpoint.epoch,
             "training_loss": checkpoint.training_loss,
-            "rows": [plain(row) for row in rows] if twin is None else twin["rows"],
+            "rows": [to_json_values(row) for row in rows] if twin is None else twin["rows"],
         }
         stored["seconds"]["evaluation"] += round(time.perf_counter() - started, 3)
         _write_rows(directory, stored, "partial")
@@ -230,7 +230,7 @@ def _write_rows(directory: Path, stored: dict[str, Any], status: str) -> None:
     write_text(directory / ROWS, json.dumps({**stored, "status": status}, indent=1, allow_nan=False))
 
 
-def plain(row: Mapping[str, Any]) -> dict[str, Any]:
+def to_json_values(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of values that JSON knows: NumPy's numbers as Python's, what is not finite as None."""
     made: dict[str, Any] = {}
     for name, value in row.items():

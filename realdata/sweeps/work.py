@@ -13,7 +13,7 @@ from pathlib import Path
 from realdata.configuration import RunConfiguration
 from realdata.settings.plan import Plan
 from realdata.sweeps.executors import Executor, LocalExecutor
-from realdata.sweeps.jobs import DIVERGED, DONE, ELSEWHERE, FAILURE, Job, Outcome, state
+from realdata.sweeps.jobs import DIVERGED, DONE, ELSEWHERE, FAILURE, Job, JobOutcome, job_status
 from sambalance_tools.files import write_text
 
 
@@ -25,7 +25,7 @@ def add_executor_flags(made: argparse.ArgumentParser) -> None:
     made.add_argument("--no-estimate", action="store_true", help="do not measure a training step for the estimate")
 
 
-def exit_if_failed(outcomes: Sequence[Outcome]) -> None:
+def exit_if_failed(outcomes: Sequence[JobOutcome]) -> None:
     """Exit status 1 where a job has failed."""
     if any(outcome.status == FAILURE for outcome in outcomes):
         raise SystemExit(1)
@@ -85,9 +85,9 @@ def gpu_count(device: str) -> int:
     return min(torch.cuda.device_count(), 1 if ":" in device else 1 << 30)
 
 
-def say_what_is_to_do(jobs: Sequence[Job], executor: Executor, *, measure: bool) -> list[Job]:
+def print_plan(jobs: Sequence[Job], executor: Executor, *, measure: bool) -> list[Job]:
     """Print how many jobs there are, how many are done, and about how long the rest takes; return the rest."""
-    states = [state(Path(job.directory), job.evaluation) for job in jobs]
+    states = [job_status(Path(job.directory), job.evaluation) for job in jobs]
     todo = [job for job, known in zip(jobs, states, strict=True) if known not in (DONE, DIVERGED)]
     count = Counter(states)
     parts = [f"{len(jobs)} jobs", f"{count[DONE]} done already"]
@@ -101,7 +101,7 @@ def say_what_is_to_do(jobs: Sequence[Job], executor: Executor, *, measure: bool)
     return todo
 
 
-def work(jobs: Sequence[Job], executor: Executor) -> list[Outcome]:
+def run_jobs(jobs: Sequence[Job], executor: Executor) -> list[JobOutcome]:
     """Do the jobs and say after each how far the sweep is.
 
     A job that another sweep is at is asked for again at the end, by when that sweep may have been stopped.
@@ -115,11 +115,11 @@ def work(jobs: Sequence[Job], executor: Executor) -> list[Outcome]:
     return outcomes
 
 
-def _round(jobs: Sequence[Job], executor: Executor, before: Sequence[Outcome], total: int) -> list[Outcome]:
+def _round(jobs: Sequence[Job], executor: Executor, before: Sequence[JobOutcome], total: int) -> list[JobOutcome]:
     """Outcomes of the jobs, after those of ``before``."""
     from realdata.sweeps.estimate import duration
 
-    names = {RunConfiguration.from_dict(job.configuration).hash: describe(job) for job in jobs}
+    names = {RunConfiguration.from_dict(job.configuration).hash: describe_job(job) for job in jobs}
     outcomes = list(before)
     for outcome in executor.outcomes(jobs):
         outcomes.append(outcome)
@@ -134,7 +134,7 @@ def _round(jobs: Sequence[Job], executor: Executor, before: Sequence[Outcome], t
     return outcomes
 
 
-def describe(job: Job) -> str:
+def describe_job(job: Job) -> str:
     """A job in a few words: what distinguishes most of them, and the name of its directory."""
     values = job.configuration
     target = values["data_options"].get("target")
@@ -144,7 +144,7 @@ def describe(job: Job) -> str:
     return f"{' '.join(words)} seed {values['seed']} {Path(job.directory).name}"
 
 
-def say_how_it_went(outcomes: Sequence[Outcome]) -> None:
+def print_outcomes(outcomes: Sequence[JobOutcome]) -> None:
     """Counts, and one line per job that has no result, with the reason."""
     count = Counter(outcome.status for outcome in outcomes)
     print(", ".join(f"{number} {status}" for status, number in sorted(count.items())) or "nothing left to do")

@@ -13,7 +13,7 @@ import sys
 import threading
 from dataclasses import asdict
 
-from realdata.sweeps.jobs import Job, do
+from realdata.sweeps.jobs import Job, run_job
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
 
     threading.Thread(target=read, daemon=True).start()
     while True:
-        outcome = do(Job.from_dict(json.loads(jobs.get())))
+        outcome = run_job(Job.from_dict(json.loads(jobs.get())))
         print(json.dumps(asdict(outcome)), file=answers, flush=True)
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
 
 from realdata.datasets.base import ImageData
-from realdata.datasets.batches import Normalization, Rows, Source
+from realdata.datasets.batches import Normalization, Rows, RowSource
 
 ORDER, CHANGES = 0, 1
 """Streams of random numbers of an epoch."""
@@ -151,7 +151,7 @@ def _rotate_hue(images: Tensor, turn: Tensor) -> Tensor:
 
 
 def training_batches(
-    source: Source, normalization: Normalization, augmentation: Augmentation, order: Rows, positions: Sequence[Rows]
+    source: RowSource, normalization: Normalization, augmentation: Augmentation, order: Rows, positions: Sequence[Rows]
 ) -> Iterator[Tensor]:
     """Inputs of training steps: the rows at each step's positions of the epoch's order, changed and normalised."""
     for chunk, images in zip(positions, source.batches([order[chunk] for chunk in positions]), strict=True):

@@ -15,11 +15,11 @@ import torch.distributed
 from torch import Tensor, nn
 
 from realdata.datasets.base import ImageData
-from realdata.models.device import chosen_device
+from realdata.models.device import choose_device
 
 
 @dataclass(frozen=True)
-class Processes:
+class TrainingProcesses:
     """This process among all: ``rank`` of ``count``, and the device it computes on."""
 
     rank: int
@@ -54,7 +54,7 @@ class Processes:
             torch.distributed.barrier()
 
 
-def processes(device: str) -> Processes:
+def connect_processes(device: str) -> TrainingProcesses:
     """The processes that torchrun's environment variables tell of; connects them, until this one ends.
 
     Args:
@@ -64,16 +64,16 @@ def processes(device: str) -> Processes:
         ValueError: if the device is not there.
     """
     count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    chosen = chosen_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
     if count == 1:
-        return Processes(0, 1, chosen)
+        return TrainingProcesses(0, 1, chosen)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
         # Not after each training: connecting the same processes a second time can wait for ever.
         atexit.register(torch.distributed.destroy_process_group)
-    return Processes(rank, count, chosen)
+    return TrainingProcesses(rank, count, chosen)
 
 
 def require_divisible(batch_size: int, examples: int, count: int, data: ImageData) -> int:

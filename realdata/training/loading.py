@@ -22,7 +22,7 @@ def load_checkpoint(
         ValueError: if the file is missing or is not a checkpoint of this model.
     """
     from realdata.models.build import build
-    from realdata.models.device import chosen_device
+    from realdata.models.device import choose_device
 
     state = read_weights(checkpoint.path)["model"]
     model = build(configuration, data, pretrained=False)
@@ -33,4 +33,4 @@ def load_checkpoint(
             f"checkpoint {checkpoint.path} is not of model {configuration.model!r} with "
             f"model_options={dict(configuration.model_options)} ({first_line(error)})"
         ) from None
-    return model.to(chosen_device(device)).eval()
+    return model.to(choose_device(device)).eval()

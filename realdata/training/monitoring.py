@@ -12,9 +12,9 @@ from torch.nn.functional import cross_entropy
 
 from realdata.configuration import RunConfiguration
 from realdata.datasets.base import TEST, TRAIN, VALIDATION, ImageData
-from realdata.datasets.batches import Normalization, Rows, Source, chunks_of
+from realdata.datasets.batches import Normalization, Rows, RowSource, chunks_of
 from realdata.training.augmentation import generator
-from realdata.training.distributed import Processes
+from realdata.training.distributed import TrainingProcesses
 from realdata.training.optimization import autocast
 
 BATCH = 128
@@ -57,7 +57,7 @@ class Monitor:
 
     @torch.no_grad()
     def measure(
-        self, model: nn.Module, source: Source, normalization: Normalization, processes: Processes
+        self, model: nn.Module, source: RowSource, normalization: Normalization, processes: TrainingProcesses
     ) -> dict[str, Any]:
         """Training loss (nats per example) and accuracy, and accuracies of groups, in evaluation mode.
 
@@ -79,7 +79,12 @@ class Monitor:
         return measured
 
     def _sums(
-        self, model: nn.Module, source: Source, normalization: Normalization, processes: Processes, rows: Rows
+        self,
+        model: nn.Module,
+        source: RowSource,
+        normalization: Normalization,
+        processes: TrainingProcesses,
+        rows: Rows,
     ) -> tuple[float, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Summed loss; right predictions and images of each group."""
         chunks = chunks_of(processes.share(rows), BATCH)

@@ -36,7 +36,7 @@ def autocast(configuration: RunConfiguration, device: torch.device) -> AbstractC
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 
-class Stepper:
+class TrainingStep:
     """Does the training steps of one run.
 
     Args:

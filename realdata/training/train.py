@@ -26,15 +26,15 @@ from torch import nn
 
 from realdata.configuration import RunConfiguration
 from realdata.datasets.base import TRAIN, ImageData
-from realdata.datasets.batches import Normalization, Source
+from realdata.datasets.batches import Normalization, RowSource
 from realdata.models.build import build
 from realdata.models.classifier import Classifier
 from realdata.training import checkpoints
 from realdata.training.augmentation import ORDER, Augmentation, generator, training_batches
 from realdata.training.checkpoints import Checkpoint, TrainedRun
-from realdata.training.distributed import Processes, processes, require_divisible
+from realdata.training.distributed import TrainingProcesses, connect_processes, require_divisible
 from realdata.training.monitoring import Monitor
-from realdata.training.optimization import Stepper, learning_rate
+from realdata.training.optimization import TrainingStep, learning_rate
 from sambalance_tools.files import atomic_path
 from sambalance_tools.progress import ProgressBar
 
@@ -63,7 +63,7 @@ def train(
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    together = processes(device)
+    together = connect_processes(device)
     if together.first:
         checkpoints.write_config(directory, configuration, data)
     together.wait()
@@ -98,7 +98,7 @@ class _Training:
     configuration: RunConfiguration
     data: ImageData
     directory: Path
-    processes: Processes
+    processes: TrainingProcesses
     progress: bool
     reached: list[Checkpoint] = field(default_factory=list)
 
@@ -113,9 +113,9 @@ class _Training:
         self.model: Classifier = build(configuration, self.data).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.train()
         self.parallel: nn.Module = self.processes.wrap(self.model)
-        self.stepper = Stepper(configuration, self.parallel, device)
+        self.stepper = TrainingStep(configuration, self.parallel, device)
         needed = np.concatenate([self.rows, *self.monitor.rows.values()])
-        self.source = Source(self.model.inputs(self.data), needed, device)
+        self.source = RowSource(self.model.inputs(self.data), needed, device)
         self.normalization = Normalization(self.data, device)
         self.step = 0
 

@@ -160,11 +160,11 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         tar.add(folder / "cifar-10-batches-py" / "test_batch", "cifar-10-batches-py/../../escaped")
     sources = {
         "mnist": tuple(
-            download.Source((path.as_uri(),), download.md5_of(path), f"MNIST/raw/{path.name}")
+            download.RemoteFile((path.as_uri(),), download.md5_of(path), f"MNIST/raw/{path.name}")
             for path in sorted(raw.iterdir())
         ),
         "cifar10": (
-            download.Source(
+            download.RemoteFile(
                 ((folder / "gone.tar.gz").as_uri(), (folder / "cifar.tar.gz").as_uri()),
                 download.md5_of(folder / "cifar.tar.gz"),
                 "cifar-10-batches-py",
@@ -214,7 +214,7 @@ def test_an_archive_without_the_folder(server: Path, root: Path, monkeypatch: py
     path = server / "other.tar.gz"
     with tarfile.open(path, "w:gz") as tar:
         tar.add(server / "cifar-10-batches-py" / "test_batch", "test_batch")
-    source = download.Source((path.as_uri(),), download.md5_of(path), "cifar-10-batches-py", unpack=True)
+    source = download.RemoteFile((path.as_uri(),), download.md5_of(path), "cifar-10-batches-py", unpack=True)
     monkeypatch.setitem(download.SOURCES, "cifar10", (source,))
     with pytest.raises(ValueError, match="the archive holds no folder cifar-10-batches-py"):
         download.main(["cifar10", "--root", str(root)])
@@ -237,7 +237,7 @@ def test_unknown_names_are_not_downloaded(root: Path):
 
 
 def test_an_unreachable_server_is_one_line(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    source = download.Source(((tmp_path / "gone.gz").as_uri(),), "0" * 32, "MNIST/raw/gone.gz")
+    source = download.RemoteFile(((tmp_path / "gone.gz").as_uri(),), "0" * 32, "MNIST/raw/gone.gz")
     monkeypatch.setitem(download.SOURCES, "mnist", (source,))
     with pytest.raises(ValueError, match=r"gone.gz could not be downloaded: file:.*; allowed: try again later"):
         download.main(["mnist", "--root", str(root)])

@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 from realdata.datasets.base import EVALUATE, FIT
 from realdata.features.heads import correlation_weights, train_heads
-from realdata.features.measures import MEASURES, ProbeImages, hidden_features, measure
+from realdata.features.measures import MEASURES, ProbeImages, hidden_features, measure_heads
 from realdata.features.table import FeatureTable
 from realdata.features.toy import (
     Strengths,
@@ -127,7 +127,7 @@ def heads_of(kind: str, count: int = 5, width: int = 4) -> tuple[np.ndarray, ...
 def test_probing_error_is_the_error_of_a_probe_on_noisy_hidden_features(kind: str) -> None:
     data, noise = table((12, 8, 9, 10), noise=0.8, width=4), 0.6
     images, layers = ProbeImages.of(data), heads_of(kind)
-    found = measure(network(kind), layers, images, noise)
+    found = measure_heads(network(kind), layers, images, noise)
     rng = np.random.default_rng(7)
     for run in range(2):
         expected = np.zeros(2)
@@ -151,7 +151,7 @@ def test_probing_error_is_the_error_of_a_probe_on_noisy_hidden_features(kind: st
 
 def test_on_the_theory_s_data_the_probe_is_the_toy_s_closed_form() -> None:
     layers = (np.array([[0.5, 0.3, 0.2]]), np.array([[0.5, 0.3, 0.2]]))
-    found = measure(network("diagonal"), layers, ProbeImages.of(table()), 0.5)
+    found = measure_heads(network("diagonal"), layers, ProbeImages.of(table()), 0.5)
     for k, name in enumerate(("easy", "hard")):
         closed = probing_error(network("diagonal"), layers, ProbeData(np.array([MU])), 0.5, name)
         assert found[f"{name}_probing_error"] == pytest.approx(closed)
@@ -168,14 +168,14 @@ def test_accuracy_is_that_of_the_worst_group(kind: str) -> None:
     # An output of exactly zero (no ReLU neuron is on) is a guess.
     right = np.where(output == 0, 0.5, output * images.label > 0)
     expected = np.min([right[:, images.group == g].mean(axis=1) for g in range(4)], axis=0)
-    np.testing.assert_allclose(measure(network(kind), layers, images, 0.5)["worst_group_accuracy"], expected)
+    np.testing.assert_allclose(measure_heads(network(kind), layers, images, 0.5)["worst_group_accuracy"], expected)
 
 
 def test_a_linear_head_written_as_a_relu_pair_measures_the_same_outputs() -> None:
     images = ProbeImages.of(table((12, 8, 9, 10), noise=0.8, width=4))
     first, last = heads_of("linear")
     pair = np.concatenate([first, -first], axis=1), np.concatenate([last, -last], axis=1)
-    linear, relu = (measure(network(k), x, images, 0.5) for k, x in (("linear", (first, last)), ("relu", pair)))
+    linear, relu = (measure_heads(network(k), x, images, 0.5) for k, x in (("linear", (first, last)), ("relu", pair)))
     for name in ("hard_share", "worst_group_accuracy"):
         np.testing.assert_allclose(relu[name], linear[name], rtol=1e-9)
 
@@ -184,7 +184,7 @@ def test_heads_that_are_not_finite_have_no_measure_and_leave_the_others_alone() 
     images, layers = ProbeImages.of(table((3, 3, 3, 3), noise=0.8, width=4)), heads_of("diagonal")
     broken = tuple(layer.copy() for layer in layers)
     broken[1][2] = np.nan
-    found, whole = (measure(network("diagonal"), x, images, 0.5) for x in (broken, layers))
+    found, whole = (measure_heads(network("diagonal"), x, images, 0.5) for x in (broken, layers))
     for name in MEASURES:
         assert np.isnan(found[name][2])
         np.testing.assert_allclose(np.delete(found[name], 2), np.delete(whole[name], 2), rtol=1e-12)
@@ -192,7 +192,7 @@ def test_heads_that_are_not_finite_have_no_measure_and_leave_the_others_alone() 
 
 def test_noise_of_zero_and_groups_of_one_image_are_refused() -> None:
     with pytest.raises(ValueError, match=r"noise=0\.0; allowed: > 0"):
-        measure(network("diagonal"), heads_of("diagonal", width=3), ProbeImages.of(table()), 0.0)
+        measure_heads(network("diagonal"), heads_of("diagonal", width=3), ProbeImages.of(table()), 0.0)
     with pytest.raises(ValueError, match=r"1 image\(s\) of a group to measure on"):
         ProbeImages.of(table((2, 1, 2, 2)))
 

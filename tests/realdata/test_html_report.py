@@ -25,7 +25,7 @@ from realdata.commands import report
 from realdata.configuration import RunConfiguration
 from realdata.html import figures as html_figures
 from realdata.html import page as html_report
-from realdata.html.figures import Picture, embedded, picture_of_file
+from realdata.html.figures import Picture, embed_pictures, picture_of_file
 from realdata.html.summary import groups, lost_runs
 from realdata.html.verdicts import SYMBOLS, difference_words, read_verdicts
 from realdata.predictions import PREDICTIONS
@@ -530,7 +530,7 @@ def test_pictures_lose_sharpness_before_the_page_is_too_large() -> None:
     pictures = [noise(seed) for seed in range(4)]
     budget, widths = 10**8, []
     for _ in html_figures.DENSITIES:
-        found = embedded(pictures, budget)
+        found = embed_pictures(pictures, budget)
         assert len(found) == 4
         assert {(each.width, each.height) for each in found.values()} == {(48, 36)}
         with Image.open(io.BytesIO(base64.b64decode(found[pictures[0]].address.split(",")[1]))) as image:
@@ -540,7 +540,7 @@ def test_pictures_lose_sharpness_before_the_page_is_too_large() -> None:
         budget = total - 1
     assert widths == [round(density * 48) for density in html_figures.DENSITIES]
     # Not even the least sharp ones fit: the last is left out.
-    assert list(embedded(pictures, budget)) == pictures[:3]
+    assert list(embed_pictures(pictures, budget)) == pictures[:3]
 
 
 @pytest.mark.usefixtures("no_panel_figures")
@@ -554,7 +554,7 @@ def test_pictures_that_did_not_fit_are_named(folder: Path, monkeypatch: pytest.M
 def test_transparent_figures_stand_on_white(tmp_path: Path) -> None:
     Image.new("RGBA", (30, 20), (0, 0, 0, 0)).save(tmp_path / "clear.png")
     picture = picture_of_file(tmp_path / "clear.png", "nothing", "nothing")
-    address = embedded([picture])[picture].address
+    address = embed_pictures([picture])[picture].address
     with Image.open(io.BytesIO(base64.b64decode(address.split(",")[1]))) as image:
         assert image.convert("RGB").getextrema() == ((255, 255),) * 3
 
@@ -629,12 +629,12 @@ def test_predictions_that_need_no_training_have_a_page(folder: Path, tmp_path: P
 def test_it_reads_what_predict_writes(tmp_path: Path) -> None:
     from prediction_rows import World, made
 
-    from realdata.predictions.tables import judged, verdict_rows
+    from realdata.predictions.tables import judge_setting, verdict_rows
 
     predictions = list(PREDICTIONS.values())
     found = [
-        judged(made(tmp_path / "a"), predictions),
-        judged(made(tmp_path / "b", World(has_easy=False)), predictions),
+        judge_setting(made(tmp_path / "a"), predictions),
+        judge_setting(made(tmp_path / "b", World(has_easy=False)), predictions),
     ]
     write_predictions(tmp_path / "a", verdict_rows(found, predictions), predictions, {})
     tree = check_page(html_report.page(tmp_path / "a", tmp_path / "report", figures=False))

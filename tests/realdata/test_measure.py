@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from realdata.measures.example_weights import association
-from realdata.measures.toy_quantities import measure, probe_direction
+from realdata.measures.toy_quantities import measure_toy_quantities, probe_direction
 from toymodels import theory
 
 torch = pytest.importorskip("torch")
@@ -60,7 +60,7 @@ KINDS = {
 def test_a_diagonal_network_gives_back_the_toy(kind: str, bias: float | None) -> None:
     """mu_k is D_k / mean lambda: the toy's mu_k on one atom kind, its weighted mean of s_nk mu_k on more."""
     signs, count = KINDS[kind]
-    found = measure(Diagonal(bias, shift=0.7), [atoms(signs, count)], AXES, RHO)
+    found = measure_toy_quantities(Diagonal(bias, shift=0.7), [atoms(signs, count)], AXES, RHO)
     pi = count / count.sum()
     lam = 1 / (1 + np.exp([theory.margin(V * W, s, MU) for s in signs]))
     drives = np.array([theory.drive(MU[k], signs[:, k], pi, lam) for k in range(2)])
@@ -87,7 +87,7 @@ def test_balanced_weights_have_the_suppression_factor_of_one_atom_kind() -> None
     model = Diagonal()
     with torch.no_grad():
         model.w[:2] = torch.tensor(V)
-    found = measure(model, [atoms(*KINDS["redundant"])], AXES, RHO)
+    found = measure_toy_quantities(model, [atoms(*KINDS["redundant"])], AXES, RHO)
     assert found is not None
     for k, feature in enumerate(found.features.values()):
         chi = theory.one_atom_suppression_factor(RHO, MU[k], found.gradient_scale)
@@ -102,7 +102,7 @@ def test_the_suppression_is_that_of_sams_second_point(bias: float | None, kind: 
     model, seen = Diagonal(bias), []
     inputs, label = atoms(*KINDS[kind])
     inputs, label = inputs[:-3], label[:-3]  # more of one class, so that a bias has a gradient
-    found = measure(model, [(inputs, label)], AXES, RHO)
+    found = measure_toy_quantities(model, [(inputs, label)], AXES, RHO)
     optimizer = SAM(model, torch.optim.SGD, rho=RHO, lr=0.0)
 
     def closure() -> Any:
@@ -124,7 +124,7 @@ def test_the_suppression_is_that_of_sams_second_point(bias: float | None, kind: 
 def test_directions_need_not_be_axes_and_share_what_they_share() -> None:
     """The sum of both features, read along the diagonal: D, v, w and a cosine by hand."""
     slanted = {"easy": AXES["easy"], "hard": np.array([1.0, 1.0, 0.0]) / ROOT}
-    found = measure(Diagonal(), [atoms(*KINDS["redundant"])], slanted, RHO)
+    found = measure_toy_quantities(Diagonal(), [atoms(*KINDS["redundant"])], slanted, RHO)
     assert found is not None
     feature = found.features["hard"]
     assert feature.v == pytest.approx(V.sum() / ROOT)
@@ -136,8 +136,8 @@ def test_directions_need_not_be_axes_and_share_what_they_share() -> None:
 def test_batches_are_averaged_as_gradients_and_as_moves() -> None:
     """Two batches with features in opposite directions: no gradient of the head is left, the drives do not cancel."""
     inputs, label = atoms(*KINDS["redundant"])
-    found = measure(Diagonal(), [(inputs, label), (-inputs, label)], AXES, RHO)
-    alone = [measure(Diagonal(), [(sign * inputs, label)], AXES, RHO) for sign in (1, -1)]
+    found = measure_toy_quantities(Diagonal(), [(inputs, label), (-inputs, label)], AXES, RHO)
+    alone = [measure_toy_quantities(Diagonal(), [(sign * inputs, label)], AXES, RHO) for sign in (1, -1)]
     assert found is not None
     assert found.examples == 2 * len(label)
     for name, feature in found.features.items():
@@ -151,17 +151,17 @@ def test_weights_that_single_precision_cannot_square_are_measured() -> None:
     """At a margin of 120 the weight is 1e-52: a gradient by it would be 0 in float32, N is what it always is."""
     model = Diagonal().float()
     inputs, label = atoms(np.array([[300.0, 300.0]]), np.array([4]))
-    found = measure(model, [(inputs.float(), label)], AXES, RHO)
+    found = measure_toy_quantities(model, [(inputs.float(), label)], AXES, RHO)
     assert found is not None
     assert found.mean_weight < 1e-45
     assert found.gradient_scale == pytest.approx(300 * theory.gradient_scale(MU, V, W), rel=1e-5)
-    assert measure(model, [(1e3 * inputs.float(), label)], AXES, RHO) is None
+    assert measure_toy_quantities(model, [(1e3 * inputs.float(), label)], AXES, RHO) is None
 
 
 def test_a_body_that_is_not_trained_has_no_weights() -> None:
     model = Diagonal()
     model.w.requires_grad_(False)
-    found = measure(model, [atoms(*KINDS["redundant"])], AXES, RHO)
+    found = measure_toy_quantities(model, [atoms(*KINDS["redundant"])], AXES, RHO)
     assert found is not None
     assert found.features["easy"].drive == 0
     assert found.gradient_scale == pytest.approx(np.hypot(*(MU * W)))
@@ -179,13 +179,13 @@ def test_directions_point_to_the_value_that_goes_with_label_one() -> None:
 def test_bad_input_is_one_error_that_says_what_is_allowed() -> None:
     model, batch = Diagonal(), [atoms(*KINDS["redundant"])]
     with pytest.raises(ValueError, match=r"rho=-0\.1; allowed: a finite number >= 0"):
-        measure(model, batch, AXES, -0.1)
+        measure_toy_quantities(model, batch, AXES, -0.1)
     with pytest.raises(ValueError, match="batches is empty; allowed: one batch or more"):
-        measure(model, [], AXES, RHO)
+        measure_toy_quantities(model, [], AXES, RHO)
     with pytest.raises(ValueError, match=r"directions \(3, 2\) and tied \(2, 2\); allowed: \[2, D\] and \[2, 2\]"):
         probe_direction(np.zeros((3, 2)), np.zeros((2, 2)))
     with pytest.raises(ValueError, match=r"length 0\.0; allowed: a finite length > 0"):
         probe_direction(np.ones((2, 3)), np.zeros((2, 2)))
     model.head = torch.nn.Linear(3, 4).double()
     with pytest.raises(ValueError, match="the head has 4 logits; allowed: 2"):
-        measure(model, batch, AXES, RHO)
+        measure_toy_quantities(model, batch, AXES, RHO)

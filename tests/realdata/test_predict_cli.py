@@ -23,7 +23,7 @@ from realdata.predictions.runs import OWN, tuning_pairs
 from realdata.predictions.tables import (
     COLUMNS,
     estimate_table,
-    judged,
+    judge_setting,
     read_predictions,
     table_of,
     verdict_rows,
@@ -112,8 +112,8 @@ def test_numbers_are_rounded_so_that_folders_have_one_name() -> None:
 
 def test_files_hold_the_verdicts_and_what_was_predicted(tmp_path: Path) -> None:
     predictions = list(PREDICTIONS.values())
-    found = [judged(made(tmp_path / "a"), predictions)]
-    found += [judged(made(tmp_path / "b", World(has_easy=False, sam_hard=0.1), lr=0.1), predictions)]
+    found = [judge_setting(made(tmp_path / "a"), predictions)]
+    found += [judge_setting(made(tmp_path / "b", World(has_easy=False, sam_hard=0.1), lr=0.1), predictions)]
     rows = verdict_rows(found, predictions)
     write_predictions(tmp_path, rows, predictions, {"plan": {"rho": 0.1}})
     table = read_predictions(tmp_path / "predictions.parquet")
@@ -139,7 +139,7 @@ def test_files_hold_the_verdicts_and_what_was_predicted(tmp_path: Path) -> None:
 
 def test_tables_have_a_line_per_setting_and_part(tmp_path: Path) -> None:
     predictions = list(PREDICTIONS.values())
-    rows = verdict_rows([judged(made(tmp_path), predictions)], predictions)
+    rows = verdict_rows([judge_setting(made(tmp_path), predictions)], predictions)
     table = verdict_table(rows, predictions)
     assert [len(line) for line in table.rows] == [8]
     texts = {line[1].text: line[3].text for line in estimate_table(rows).rows}
@@ -156,10 +156,10 @@ def test_a_figure_per_prediction_shows_every_setting(tmp_path: Path) -> None:
     predictions = list(PREDICTIONS.values())
     design, setting = Design(), base()
     whole = made(tmp_path / "a")
-    found = [judged(gathered(tmp_path / "a", setting, design, filter_evidence=FILTER), predictions)]
-    found += [judged(made(tmp_path / "b", World(has_easy=False, diverged=(1.0,))), predictions)]
+    found = [judge_setting(gathered(tmp_path / "a", setting, design, filter_evidence=FILTER), predictions)]
+    found += [judge_setting(made(tmp_path / "b", World(has_easy=False, diverged=(1.0,))), predictions)]
     (tmp_path / "c" / "runs").mkdir(parents=True)
-    found += [judged(gathered(tmp_path / "c", setting, design), predictions)]
+    found += [judge_setting(gathered(tmp_path / "c", setting, design), predictions)]
     figures = dict(prediction_figures(found, predictions))
     assert list(figures) == list(PREDICTIONS)
     for name, figure in figures.items():
@@ -195,7 +195,7 @@ def test_r7_by_its_two_numbers(bend: Any, ratio: Any, expected: tuple[str, ...],
     dataclasses.replace(FILTER, bend=bend, ratio=ratio).write(path)
     evidence = FilterEvidence.read(path)
     (tmp_path / "runs").mkdir()
-    one = judged(gathered(tmp_path, base(), Design(), filter_evidence=evidence), [PREDICTIONS["R7"]])
+    one = judge_setting(gathered(tmp_path, base(), Design(), filter_evidence=evidence), [PREDICTIONS["R7"]])
     found = one.evidence["R7"].findings
     assert (found["a"].verdict, found["b"].verdict, one.verdicts["R7"].verdict) == expected
 
@@ -227,7 +227,7 @@ class Here:
 
     def outcomes(self, todo: Any) -> Iterator[Any]:
         for job in todo:
-            yield jobs.do(job)
+            yield jobs.run_job(job)
 
     def seconds_per_pass(self, job: Any) -> float | None:
         return None

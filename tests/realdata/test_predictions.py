@@ -11,9 +11,9 @@ import pytest
 from prediction_rows import World, base, gathered, made, store
 from scipy import stats
 
-from realdata.predictions import FAILS, HOLDS, PREDICTIONS, UNDECIDED, Design, PredictionData, combined, trainings
-from realdata.predictions.intervals import Interval, interval_of
-from realdata.predictions.prediction import Finding, PartSpec, decided_by_sign, untestable
+from realdata.predictions import FAILS, HOLDS, PREDICTIONS, UNDECIDED, Design, PredictionData, combine, trainings
+from realdata.predictions.intervals import SeedInterval, interval_of
+from realdata.predictions.prediction import Finding, PartSpec, decide_by_sign, untestable
 from realdata.predictions.r4_contraction import slope_and_r2
 from realdata.predictions.r5_radius import best_radius_and_scale, scan
 
@@ -22,7 +22,7 @@ def findings(name: str, data: PredictionData) -> dict[str, Finding]:
     """Findings of each part, and the verdict under "verdict"."""
     prediction = PREDICTIONS[name]
     found = prediction.judge(data).findings
-    return {**found, "verdict": combined(prediction.parts, found)}
+    return {**found, "verdict": combine(prediction.parts, found)}
 
 
 def verdicts(name: str, data: PredictionData) -> dict[str, str]:
@@ -166,7 +166,7 @@ def test_r5_rises_and_falls(tmp_path: Path) -> None:
     pairs = [errors[0.1][seed] - errors[0.0][seed] for seed in range(5)]
     half = stats.t.ppf(1 - 0.05 / 8, 4) * stats.sem(pairs)
     assert (
-        f"rho 0.1: {Interval(sum(pairs) / 5, sum(pairs) / 5 - half, sum(pairs) / 5 + half, 5).text}"
+        f"rho 0.1: {SeedInterval(sum(pairs) / 5, sum(pairs) / 5 - half, sum(pairs) / 5 + half, 5).text}"
         in found["a"].reason
     )
 
@@ -296,23 +296,23 @@ SPECS = tuple(PartSpec(name, "", "", "") for name in "abc")
 def test_parts_combine_to_a_verdict(parts: list[str | None], expected: str) -> None:
     """None: not testable."""
     given = {spec.name: untestable("") if v is None else Finding(v, "") for spec, v in zip(SPECS, parts, strict=True)}
-    assert combined(SPECS, given).verdict == expected
+    assert combine(SPECS, given).verdict == expected
 
 
 def test_a_part_that_does_not_count_does_not_change_the_verdict() -> None:
     specs = (SPECS[0], SPECS[1], PartSpec("c", "", "", "", counts=False))
     given = {"a": Finding(HOLDS, ""), "b": Finding(HOLDS, ""), "c": Finding(FAILS, "")}
-    assert combined(specs, given).verdict == HOLDS
+    assert combine(specs, given).verdict == HOLDS
 
 
 def test_an_interval_decides_only_on_one_side_of_zero() -> None:
     def verdict(numbers: list[float], *, negative: bool = True) -> str:
-        return decided_by_sign(interval_of(numbers), negative=negative, what="it").verdict
+        return decide_by_sign(interval_of(numbers), negative=negative, what="it").verdict
 
     assert verdict([-0.3, -0.31, -0.29]) == HOLDS
     assert verdict([0.3, 0.31, 0.29]) == FAILS
     assert verdict([0.3, 0.31, 0.29], negative=False) == HOLDS
     assert verdict([-0.3, 0.31, -0.29]) == UNDECIDED
     assert verdict([-0.3, -0.31]) == UNDECIDED
-    assert not Interval(1.0, None, None, 1).excludes_zero
-    assert not Interval(math.nan, math.nan, math.nan, 3).excludes_zero
+    assert not SeedInterval(1.0, None, None, 1).excludes_zero
+    assert not SeedInterval(math.nan, math.nan, math.nan, 3).excludes_zero

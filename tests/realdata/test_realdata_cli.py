@@ -19,7 +19,7 @@ from realdata.configuration import RunConfiguration
 from realdata.datasets import loading
 from realdata.settings.completion import complete
 from realdata.settings.flags import HELP
-from realdata.values import scalar, typed
+from realdata.values import convert, read_scalar
 from sambalance_tools.command_line import run_command
 
 
@@ -218,7 +218,7 @@ def test_a_diverged_run_shows_the_levels_it_reached(tmp_path: Path, capsys: pyte
     ],
 )
 def test_texts_become_values_of_their_type(value: Any, kind: Any, expected: Any) -> None:
-    found = typed("x", value, kind)
+    found = convert("x", value, kind)
     assert found == expected
     assert type(found) is type(expected)
 
@@ -229,11 +229,11 @@ def test_texts_become_values_of_their_type(value: Any, kind: Any, expected: Any)
 )
 def test_values_of_another_type_are_refused_by_name(value: Any, kind: Any) -> None:
     with pytest.raises(ValueError, match=r"^depth=.*; allowed: "):
-        typed("depth", value, kind)
+        convert("depth", value, kind)
 
 
 def test_texts_without_a_type_become_what_they_look_like() -> None:
-    assert [scalar(text) for text in ("none", "true", "12", "0.5", "batch")] == [None, True, 12, 0.5, "batch"]
+    assert [read_scalar(text) for text in ("none", "true", "12", "0.5", "batch")] == [None, True, 12, 0.5, "batch"]
 
 
 def test_every_flag_has_a_meaning() -> None:

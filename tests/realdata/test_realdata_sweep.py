@@ -24,9 +24,9 @@ from realdata.configuration import RunConfiguration
 from realdata.settings.flags import settings_from
 from realdata.settings.plan import make_plan, read_plan
 from realdata.sweeps.estimate import duration, estimate, first_rows, time_training
-from realdata.sweeps.jobs import DONE, ELSEWHERE, Job, Outcome, do, state
+from realdata.sweeps.jobs import DONE, ELSEWHERE, Job, JobOutcome, job_status, run_job
 from realdata.sweeps.locks import Locked, job_lock
-from realdata.sweeps.work import local_executor, work
+from realdata.sweeps.work import local_executor, run_jobs
 from sambalance_tools.command_line import run_command
 
 SHORT = ["--epochs", "1", "--levels", "0.4,0.1"]
@@ -326,13 +326,13 @@ with job_lock(Path({str(tmp_path / 'job')!r})):\n    print('held', flush=True); 
 def test_checkpoints_that_were_evaluated_are_not_evaluated_again(tmp_path: Path) -> None:
     job = made_job(tmp_path, data_options={"fault": "evaluate"})
     for attempt in (1, 2):
-        assert do(job).reason == "while evaluating checkpoint final: RuntimeError: probe did not converge", attempt
+        assert run_job(job).reason == "while evaluating checkpoint final: RuntimeError: probe did not converge", attempt
     assert (Path(job.directory) / "evaluated.log").read_text().splitlines() == ["loss-0.4 1 0", "loss-0.2 1 0"]
 
 
 def test_the_same_weights_at_two_levels_are_evaluated_once(tmp_path: Path) -> None:
     job = made_job(tmp_path, data_options={"fault": "steep"})
-    assert do(job).status == DONE
+    assert run_job(job).status == DONE
     assert (Path(job.directory) / "evaluated.log").read_text().splitlines() == ["loss-0.4 1 0", "final 1 0"]
     checkpoints = json.loads((Path(job.directory) / "rows.json").read_text())["checkpoints"]
     assert checkpoints["loss-0.4"]["rows"] == checkpoints["loss-0.2"]["rows"] != checkpoints["final"]["rows"]
@@ -341,9 +341,9 @@ def test_the_same_weights_at_two_levels_are_evaluated_once(tmp_path: Path) -> No
 def test_a_job_that_is_locked_is_left_to_the_other_process(tmp_path: Path) -> None:
     job = made_job(tmp_path)
     with job_lock(Path(job.directory)):
-        outcome = do(job)
-    assert (outcome.status, state(Path(job.directory))) == (ELSEWHERE, "waiting")
-    assert do(job).status == DONE
+        outcome = run_job(job)
+    assert (outcome.status, job_status(Path(job.directory))) == (ELSEWHERE, "waiting")
+    assert run_job(job).status == DONE
 
 
 def test_jobs_of_another_sweep_are_asked_for_again_at_the_end(
@@ -354,12 +354,12 @@ def test_jobs_of_another_sweep_are_asked_for_again_at_the_end(
     asked: list[list[str]] = []
 
     class Scripted(Serial):
-        def outcomes(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        def outcomes(self, jobs: Sequence[Job]) -> Iterator[JobOutcome]:
             asked.append([RunConfiguration.from_dict(job.configuration).hash for job in jobs])
             for name in asked[-1]:
-                yield Outcome(name, ELSEWHERE if name == names[0] and len(asked) == 1 else DONE, "", 2.0)
+                yield JobOutcome(name, ELSEWHERE if name == names[0] and len(asked) == 1 else DONE, "", 2.0)
 
-    outcomes = work(jobs, Scripted())
+    outcomes = run_jobs(jobs, Scripted())
     assert asked == [names, names[:1]]
     assert sorted((each.hash, each.status) for each in outcomes) == sorted((name, DONE) for name in names)
     assert "[2/2] done" in capsys.readouterr().out
@@ -369,14 +369,14 @@ def test_any_executor_can_do_the_jobs(tmp_path: Path) -> None:
     """The interface for a cluster: nothing but plain values goes to ``do``, and outcomes come back in any order."""
     jobs = [made_job(tmp_path, seed) for seed in (0, 1, 2)]
     assert all(Job.from_dict(json.loads(json.dumps(job.as_dict()))) == job for job in jobs)
-    outcomes = work(jobs, Serial())
+    outcomes = run_jobs(jobs, Serial())
     assert [each.status for each in outcomes] == [DONE] * 3
-    assert [state(Path(job.directory)) for job in jobs] == [DONE] * 3
+    assert [job_status(Path(job.directory)) for job in jobs] == [DONE] * 3
 
 
 def test_the_estimate_scales_finished_jobs_by_epochs_and_passes(tmp_path: Path) -> None:
     jobs = [made_job(tmp_path, epochs=2), made_job(tmp_path, epochs=4, rho=0.1), made_job(tmp_path, epochs=2, lr=1.0)]
-    assert do(jobs[0]).status == DONE
+    assert run_job(jobs[0]).status == DONE
     rows = Path(jobs[0].directory) / "rows.json"
     stored = json.loads(rows.read_text()) | {"seconds": {"training": 10.0, "evaluation": 3.0}}
     rows.write_text(json.dumps(stored))
@@ -396,7 +396,7 @@ def test_a_resumed_training_does_not_serve_the_estimate(tmp_path: Path) -> None:
     job = made_job(tmp_path)
     Path(job.directory).mkdir(parents=True)
     (Path(job.directory) / "config.json").write_text("{}")
-    assert do(job).status == DONE
+    assert run_job(job).status == DONE
     assert estimate([job], [job], Serial(), measure=False).seconds is None
 
 
@@ -447,9 +447,9 @@ class Serial:
     def __init__(self, at_once: int = 1, seconds: float | None = None) -> None:
         self.at_once, self.seconds = at_once, seconds
 
-    def outcomes(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+    def outcomes(self, jobs: Sequence[Job]) -> Iterator[JobOutcome]:
         for job in jobs:
-            yield do(Job.from_dict(json.loads(json.dumps(job.as_dict()))))
+            yield run_job(Job.from_dict(json.loads(json.dumps(job.as_dict()))))
 
     def seconds_per_pass(self, job: Job) -> float | None:
         return self.seconds
@@ -462,7 +462,7 @@ def made_job(folder: Path, seed: int = 0, **changes: Any) -> Job:
 
 
 def finished(root: Path) -> int:
-    return sum(state(directory) == DONE for directory in (root / "out" / "runs").glob("*"))
+    return sum(job_status(directory) == DONE for directory in (root / "out" / "runs").glob("*"))
 
 
 def underway(root: Path) -> int:

@@ -17,7 +17,7 @@ from realdata.commands import report
 from realdata.configuration import RunConfiguration
 from realdata.results.parquet import read_results, read_settings, write_results
 from realdata.results.summary import ALL_TARGETS, MEASURES, Panel, panels, rule_name, t_interval, values_of
-from realdata.results.tables import excludes_zero, panel_tables, written
+from realdata.results.tables import excludes_zero, format_cell, panel_tables
 from realdata.results.text_table import TableCell, TextTable
 from sambalance_tools.command_line import run_command
 
@@ -104,7 +104,7 @@ def test_every_empty_cell_says_why(sweep_folder: Path) -> None:
     cell = values.cell((SGD, "", None))
     assert set(cell.reasons) == common | at_end
     assert (cell.n, cell.planned) == (4, 8)
-    assert written(cell).endswith("(4 of 8)")
+    assert format_cell(cell).endswith("(4 of 8)")
     store(sweep_folder, method="sam", rho=0.1, seed=5)
     lonely = values_of(only_panel(sweep_folder), HARD).difference((SAM, "", None))
     assert (lonely.n, lonely.reasons) == (3, ("seed 5: no SGD run of this seed to compare with",))

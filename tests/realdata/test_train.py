@@ -29,7 +29,7 @@ from realdata.training import checkpoints  # noqa: E402
 from realdata.training import train as training  # noqa: E402
 from realdata.training.augmentation import ORDER, Augmentation, generator  # noqa: E402
 from realdata.training.loading import load_checkpoint  # noqa: E402
-from realdata.training.optimization import Stepper, learning_rate  # noqa: E402
+from realdata.training.optimization import TrainingStep, learning_rate  # noqa: E402
 from realdata.training.train import train  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -114,7 +114,7 @@ def test_each_method_steps_from_the_gradient_at_its_phantom_point(method: str) -
     with torch.no_grad():
         for p, w in zip(parameters, start, strict=True):
             p.copy_(w)
-    Stepper(settings, model, CPU).step(images, labels, 0.3)
+    TrainingStep(settings, model, CPU).step(images, labels, 0.3)
     for p, w, g in zip(parameters, start, phantom, strict=True):
         # cross_entropy is taken in float32, as under mixed precision: seven digits.
         torch.testing.assert_close(p.detach(), w - 0.3 * g, rtol=0, atol=1e-6)
@@ -137,13 +137,13 @@ def test_learning_rates(schedule: str, warmup: float, expected: list[float]) -> 
 
 def test_runs_that_share_a_seed_see_the_same_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, list[Any]] = {}
-    real_step = Stepper.step
+    real_step = TrainingStep.step
 
-    def step(self: Stepper, inputs: Any, labels: Any, lr: float) -> Any:
+    def step(self: TrainingStep, inputs: Any, labels: Any, lr: float) -> Any:
         seen[key].append((inputs.clone(), labels.clone()))
         return real_step(self, inputs, labels, lr)
 
-    monkeypatch.setattr(Stepper, "step", step)
+    monkeypatch.setattr(TrainingStep, "step", step)
     for key, changes in {
         "sgd": {}, "sam": {"method": "sam", "rho": 0.1, "lr": 0.01}, "other seed": {"seed": 1}
     }.items():  # fmt: skip
@@ -334,7 +334,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
 def test_a_run_can_stop_anywhere(place: str, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C just before or after each kind of writing."""
     owner, name = {
-        "step": (Stepper, "step"),
+        "step": (TrainingStep, "step"),
         "checkpoint": (checkpoints, "save"),
         "metrics": (training._Training, "_append_metrics"),
         "resume": (training._Training, "_write_resume"),

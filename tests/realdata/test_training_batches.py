@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 from toy_images import toy  # noqa: E402
 
 from realdata.datasets import batches  # noqa: E402
-from realdata.datasets.batches import Source, chunks_of  # noqa: E402
+from realdata.datasets.batches import RowSource, chunks_of  # noqa: E402
 from realdata.training.augmentation import Augmentation, generator  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -51,7 +51,7 @@ def stored(images: np.ndarray, kind: str, folder: Any) -> Any:
 def test_batches_hold_the_rows_that_were_asked_for(kind: str, resident: bool | None, tmp_path: Any) -> None:
     images = toy(40).images
     rows = np.random.default_rng(1).permutation(40)[:25]
-    source = Source(stored(images, kind, tmp_path), rows, CPU, resident)
+    source = RowSource(stored(images, kind, tmp_path), rows, CPU, resident)
     chunks = chunks_of(rows, 4)
     found = [batch.numpy() for batch in source.batches(chunks)]
     assert [len(batch) for batch in found] == [4] * 6 + [1]
@@ -62,27 +62,27 @@ def test_batches_hold_the_rows_that_were_asked_for(kind: str, resident: bool | N
 
 def test_what_fits_is_read_once_and_what_does_not_fit_is_read_when_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     lazy = Lazy(toy(40).images)
-    source = Source(lazy, np.arange(30), CPU)
+    source = RowSource(lazy, np.arange(30), CPU)
     assert source.resident
     for _ in range(2):
         list(source.batches(chunks_of(np.arange(30), 4)))
     assert lazy.read.count(7) == 1
     monkeypatch.setattr(batches, "_budget", lambda device: 29 * 3 * 8 * 8)
     lazy = Lazy(toy(40).images)
-    source = Source(lazy, np.arange(30), CPU)
+    source = RowSource(lazy, np.arange(30), CPU)
     assert not source.resident
     assert lazy.read == []
 
 
 def test_an_error_while_reading_ahead_reaches_the_training() -> None:
-    source = Source(Lazy(toy(40).images, broken=9), np.arange(40), CPU, resident=False)
+    source = RowSource(Lazy(toy(40).images, broken=9), np.arange(40), CPU, resident=False)
     with pytest.raises(ValueError, match="image 9 is broken"):
         list(source.batches(chunks_of(np.arange(40), 4)))
 
 
 def test_reading_ahead_ends_when_nobody_wants_more() -> None:
     lazy = Lazy(toy(40).images)
-    ahead = Source(lazy, np.arange(40), CPU, resident=False).batches(chunks_of(np.arange(40), 1))
+    ahead = RowSource(lazy, np.arange(40), CPU, resident=False).batches(chunks_of(np.arange(40), 1))
     next(ahead)
     ahead.close()
     assert not any(thread.name == "realdata-reader" for thread in threading.enumerate())
@@ -91,7 +91,7 @@ def test_reading_ahead_ends_when_nobody_wants_more() -> None:
 
 def test_reading_ahead_happens_while_the_consumer_works() -> None:
     lazy = Lazy(toy(40).images)
-    ahead = Source(lazy, np.arange(40), CPU, resident=False).batches(chunks_of(np.arange(40), 4))
+    ahead = RowSource(lazy, np.arange(40), CPU, resident=False).batches(chunks_of(np.arange(40), 4))
     next(ahead)
     deadline = time.monotonic() + 10
     while len(lazy.read) < 12 and time.monotonic() < deadline:
