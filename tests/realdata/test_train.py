@@ -298,17 +298,17 @@ import os, signal, sys
 sys.path.insert(0, sys.argv[2])
 from toy_images import configuration, toy
 from test_train import INTERRUPTED
-from realdata.optimization import Stepper
-from realdata.train import train
+from realdata.training.optimization import TrainingStep
+from realdata.training.train import train
 import torch
 torch.set_num_threads(int(sys.argv[3]))
-steps, real = [0], Stepper.step
+steps, real = [0], TrainingStep.step
 def step(self, *arguments):
     steps[0] += 1
     if steps[0] == 13:
         os.kill(os.getpid(), signal.SIGKILL)
     return real(self, *arguments)
-Stepper.step = step
+TrainingStep.step = step
 train(configuration(**INTERRUPTED), toy(), sys.argv[1], progress=False)
 """
 

@@ -39,13 +39,13 @@ import sys
 sys.path.insert(0, sys.argv[2])
 from toy_images import configuration, toy
 from test_train_distributed import CASES
-from realdata.train import train
+from realdata.training.train import train
 import torch
 torch.set_num_threads(1)
 for name, changes in CASES.items():
     train(configuration(**changes), toy(), f"{sys.argv[1]}/{name}", progress=False)
 # And a run that was stopped after its second evaluation.
-from realdata.train import _Training
+from realdata.training.train import _Training
 real, calls = _Training._evaluate, [0]
 def evaluate(self, interval):
     over = real(self, interval)
