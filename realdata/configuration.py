@@ -36,10 +36,14 @@ BASES = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "cosine", "step")
 AUGMENTATIONS = ("none", "flip", "crop_flip", "domainbed")
 PRECISIONS = ("float32", "bfloat16", "float16")
-BROKEN = ("fatal", "skip")
+ON_DECODE_ERROR = ("fatal", "skip")
 
 DEFAULT_LEVELS = (0.4, 0.2, 0.1, 0.05, 0.02, 0.01)
 """Training losses at which methods are compared (nats per example, natural logarithm)."""
+
+
+STORED_NAMES = {"on_decode_error": "broken"}
+"""Fields with another name in files, and in the text that is hashed: the one they had when runs were first kept."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class RunConfiguration:
         data: name of a data set, see :mod:`realdata.datasets`; ``data_options`` are its own options (class pairs,
             correlation, target environment, ...), as declared there.
         size: images are resized to ``size`` x ``size`` pixels; None keeps the data set's own resolution.
-        broken: what a file that cannot be decoded does: ``"fatal"`` or ``"skip"`` (named in a warning).
+        on_decode_error: what a file that cannot be decoded is: ``"fatal"``, or ``"skip"``: left out, with a warning.
         augmentation: of training images, see :mod:`realdata.training.augmentation`.
         model: name of a model, see :mod:`realdata.models.build`; ``model_options`` are its own options (width, ...).
         method, effect: the update rule, and which of SAM's two effects it keeps (``"full"`` both, ``"weights"``,
@@ -73,7 +77,7 @@ class RunConfiguration:
     data: str
     data_options: Mapping[str, Scalar] = field(default_factory=dict)
     size: int | None = None
-    broken: str = "fatal"
+    on_decode_error: str = "fatal"
     augmentation: str = "none"
     model: str = "small_cnn"
     model_options: Mapping[str, Scalar] = field(default_factory=dict)
@@ -97,7 +101,7 @@ class RunConfiguration:
 
     def __post_init__(self) -> None:
         for name, allowed in (
-            ("broken", BROKEN),
+            ("on_decode_error", ON_DECODE_ERROR),
             ("augmentation", AUGMENTATIONS),
             ("method", METHODS),
             ("effect", EFFECTS),
@@ -135,15 +139,17 @@ class RunConfiguration:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; :meth:`from_dict` is the inverse."""
-        return {**dataclasses.asdict(self), "levels": list(self.levels)}
+        values = {**dataclasses.asdict(self), "levels": list(self.levels)}
+        return {STORED_NAMES.get(name, name): value for name, value in values.items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunConfiguration:
         """The configuration with these values; unknown names are a ValueError."""
         known = {entry.name for entry in dataclasses.fields(cls)}
-        for name in values:
+        fields = {stored: name for name, stored in STORED_NAMES.items()}
+        arguments = {fields.get(name, name): value for name, value in values.items()}
+        for name in arguments:
             require_choice("setting", name, tuple(sorted(known)))
-        arguments = dict(values)
         if "levels" in arguments:
             arguments["levels"] = tuple(arguments["levels"])
         return cls(**arguments)

@@ -11,7 +11,7 @@ from typing import Any
 from realdata.configuration import Scalar
 
 
-def convert(name: str, value: Any, kind: Any) -> Any:
+def convert_value(name: str, value: Any, kind: Any) -> Any:
     """``value`` (text of a command line, or a value of a file) as ``kind``.
 
     Args:
@@ -29,7 +29,7 @@ def convert(name: str, value: Any, kind: Any) -> Any:
         for choice in choices:
             if choice is not type(None):
                 try:
-                    return convert(name, value, choice)
+                    return convert_value(name, value, choice)
                 except ValueError:
                     continue
         raise ValueError(f"{name}={value!r}; allowed: {_named(choices)}")
@@ -39,7 +39,7 @@ def convert(name: str, value: Any, kind: Any) -> Any:
         raise ValueError(f"{name}={value!r}; allowed: {', '.join(map(str, choices))}")
     if typing.get_origin(kind) is tuple:
         parts = [part for part in value.split(",") if part.strip()] if isinstance(value, str) else list(value)
-        return tuple(convert(name, part, choices[0]) for part in parts)
+        return tuple(convert_value(name, part, choices[0]) for part in parts)
     try:
         return _CONVERTERS[kind](value)
     except (ValueError, TypeError, KeyError):

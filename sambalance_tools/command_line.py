@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -24,6 +24,35 @@ def module_parser(module: str, documentation: str | None) -> OneLineParser:
         description=description,
         epilog="examples and files:\n\n" + examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+class _FormerFlag(argparse.Action):
+    """Stores the value for the flag of today, whose name is ``const``."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        print(f"warning: {option_string} is now called {self.const}", file=sys.stderr)
+        setattr(namespace, self.dest, values)
+
+
+def add_former_flag(parser: argparse._ActionsContainer, former: str, flag: str, **options: Any) -> None:
+    """Accept a flag under the name it once had, with a warning; ``--help`` does not list it.
+
+    Args:
+        parser: a parser, or a group of its flags, that has ``flag``.
+        former: the name of earlier versions, such as ``--broken``.
+        flag: today's name.
+        options: of ``add_argument``: the type or the choices of ``flag``.
+    """
+    name = flag.lstrip("-").replace("-", "_")
+    parser.add_argument(
+        former, action=_FormerFlag, const=flag, dest=name, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **options
     )
 
 

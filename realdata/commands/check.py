@@ -1,7 +1,7 @@
 """Is a data set complete and readable? What is there, how many images each group has, and which files are broken.
 
     python -m realdata check waterbirds --root ~/data
-    python -m realdata check pacs --root ~/data --target sketch --broken skip
+    python -m realdata check pacs --root ~/data --target sketch --on-decode-error skip
 
 Prints the files that are expected, those that were found, images by split and group, and the first problem with its
 remedy. Every image is decoded, unless --quick is given. Nothing is written. The exit status is 0 if the data set can be
@@ -19,8 +19,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from realdata.configuration import BROKEN
-from sambalance_tools.command_line import OneLineParser, module_parser
+from realdata.configuration import ON_DECODE_ERROR
+from realdata.datasets.base import SPLIT_NAMES
+from realdata.settings.flags import add_root_flag, root_folder
+from sambalance_tools.command_line import OneLineParser, add_former_flag, module_parser
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
     from realdata.datasets.specification import Contents, DataSetSpec
 
-SPLITS = ("train", "validation", "test")
 MANY_GROUPS = 40
 NAMED = 100
 """Broken files that are named; more of them are only counted."""
@@ -45,9 +46,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parsed = parser(datasets.names(), declared).parse_args(arguments)
     if declared is None:
         raise ValueError(f"the name of the data set comes first; allowed: {', '.join(datasets.names())}")
-    root = datasets.root_folder(parsed.root)
+    root = datasets.root_folder(root_folder(parsed.root))
     options, note = chosen_options(declared, vars(parsed))
-    if not report(declared, root, options, note, quick=parsed.quick, skip=parsed.broken == "skip"):
+    if not report(declared, root, options, note, quick=parsed.quick, skip=parsed.on_decode_error == "skip"):
         raise SystemExit(2)
 
 
@@ -55,8 +56,12 @@ def parser(names: Sequence[str], declared: DataSetSpec | None) -> OneLineParser:
     """The command line, with the options of the data set if it is known."""
     made = module_parser("realdata check", __doc__)
     made.add_argument("name", metavar="NAME", help=", ".join(names))
-    made.add_argument("--root", required=True, metavar="DIR", help="the folder that holds the data set")
-    made.add_argument("--broken", choices=BROKEN, default="fatal", help="skip: broken images do not make it unusable")
+    add_root_flag(made)
+    made.add_argument(
+        "--on-decode-error", choices=ON_DECODE_ERROR, default="fatal",
+        help="skip: images that cannot be decoded do not make it unusable",
+    )  # fmt: skip
+    add_former_flag(made, "--broken", "--on-decode-error", choices=ON_DECODE_ERROR)
     made.add_argument("--quick", action="store_true", help="decode no image")
     if declared is not None:
         add_options(made, declared)
@@ -121,16 +126,18 @@ def print_counts(contents: Contents, note: str) -> None:
     )
     split = contents.split.astype(np.int64)
     if environments > 1:
-        by_split = cross_tabulate(contents.environment, environments, split, len(SPLITS))
-        print_table(f"images by environment and split {note}".rstrip(), contents.environment_names, SPLITS, by_split)
+        by_split = cross_tabulate(contents.environment, environments, split, len(SPLIT_NAMES))
+        print_table(
+            f"images by environment and split {note}".rstrip(), contents.environment_names, SPLIT_NAMES, by_split
+        )
         rows, names = contents.group, contents.group_names
         if groups == environments * labels:
             rows, names = contents.label, contents.label_names
         title, columns = "images by {} and environment", contents.environment_names
         table = cross_tabulate(rows, len(names), contents.environment, environments)
     else:
-        rows, names, title, columns = contents.group, contents.group_names, "images by {} and split", SPLITS
-        table = cross_tabulate(rows, groups, split, len(SPLITS))
+        rows, names, title, columns = contents.group, contents.group_names, "images by {} and split", SPLIT_NAMES
+        table = cross_tabulate(rows, groups, split, len(SPLIT_NAMES))
     kind = "class" if names is contents.label_names else "group"
     if len(names) <= MANY_GROUPS:
         print_table(title.format(kind), names, columns, table)
@@ -192,8 +199,8 @@ def decode_everything(contents: Contents, skip: bool) -> tuple[str, str] | None:
     if len(broken) > NAMED:
         print(f"{INDENT}and {len(broken) - NAMED:,} more")
     if skip:
-        print(f"{INDENT}left out (--broken skip); the tables above still count them")
+        print(f"{INDENT}left out (--on-decode-error skip); the tables above still count them")
         return None
     return f"{len(broken):,} of {total:,} image files cannot be decoded", (
-        "copy these again, or leave them out with --broken skip"
+        "copy these again, or leave them out with --on-decode-error skip"
     )

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from realdata.features.diagram import METRICS, FeatureDiagram
 from realdata.features.heads import AXES, FIXED
-from realdata.settings.flags import ROOT_VARIABLE, root_folder
+from realdata.settings.flags import add_root_flag, root_folder
 from realdata.values import single_values
 from sambalance_tools.command_line import OneLineParser, module_parser, number_list
 from sambalance_tools.files import writable_directory, write_text
@@ -52,7 +52,7 @@ def parser() -> OneLineParser:
     """The command line."""
     made = module_parser("realdata phase_diagram", __doc__)
     made.add_argument("--data", metavar="NAME", help="data set with an easy and a hard attribute")
-    made.add_argument("--root", metavar="DIR", help=f"folder that holds the data sets (default: ${ROOT_VARIABLE})")
+    add_root_flag(made)
     made.add_argument(
         "--data-option", action="append", default=[], metavar="KEY=VALUE",
         help="an option of the data set (one called correlation is 0.5 by default: p is made by weights)",

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from realdata.settings.flags import add_configuration_flags, add_job_flags, add_option_flags, settings_from
+from realdata.settings.plan import with_names_of_today
 from realdata.sweeps.jobs import DIVERGED, DONE, Job, job_status
 from realdata.sweeps.work import (
     add_executor_flags,
@@ -111,11 +112,12 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
 
 def _remembered(out: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads((out / SETTINGS).read_text(encoding="utf-8")))
+        found = json.loads((out / SETTINGS).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(
             f"neither --data nor a file is given, and {out / SETTINGS} does not exist; allowed: one of them"
         ) from None
+    return with_names_of_today(found, str(out / SETTINGS))
 
 
 def _jobs(request: Request, out: Path, device: str, *, train: bool) -> tuple[list[Job], int]:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from realdata.configuration import BROKEN, Scalar
+from realdata.configuration import ON_DECODE_ERROR, Scalar
 from realdata.datasets.base import ImageData
 from realdata.datasets.specification import DataSetSpec
 from sambalance_tools.checks import require_choice, require_whole
@@ -47,7 +47,7 @@ def load(
     options: Mapping[str, Scalar] | None = None,
     *,
     size: int | None = None,
-    broken: str = "fatal",
+    on_decode_error: str = "fatal",
     cache: str | os.PathLike[str] | None = None,
     lazy: bool | None = None,
     progress: bool = False,
@@ -58,8 +58,8 @@ def load(
         name: one of :func:`names`. root: the folder that holds it (or its usual parent folder).
         options: of the data set, as its specification declares them; ``target`` has no default where it exists.
         size: side of the images in pixels; None keeps their own size (large photographs: 224, see ``transform``).
-        broken: ``"fatal"``: a file that cannot be decoded is an error; ``"skip"``: it is left out, with a warning, and
-            named in ``skipped``.
+        on_decode_error: ``"fatal"``: a file that cannot be decoded is an error; ``"skip"``: it is left out, with a
+            warning, and named in ``skipped``.
         cache: folder of decoded images; None: see :func:`realdata.datasets.cache.default_cache`.
         lazy: decode files whenever they are asked for instead of caching all of them decoded; None: only where the
             decoded images would take more than half of the free disk.
@@ -77,12 +77,12 @@ def load(
     from realdata.datasets.sources import Reader
 
     declared = spec(name)
-    require_choice("broken", broken, BROKEN)
+    require_choice("on_decode_error", on_decode_error, ON_DECODE_ERROR)
     if size is not None:
         require_whole("size", size, 1)
     folder = root_folder(root)
     reader = Reader(size, default_cache() if cache is None else Path(cache), lazy, progress=progress)
-    return declared.load(folder, declared.make_options(options or {}), reader=reader, broken=broken)
+    return declared.load(folder, declared.make_options(options or {}), reader=reader, on_decode_error=on_decode_error)
 
 
 def root_folder(root: str | os.PathLike[str]) -> Path:

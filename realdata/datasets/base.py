@@ -37,6 +37,9 @@ class Card:
     licence: str
 
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of the pixels of ImageNet, in [0, 1]: how photographs are normalised."""
+
 DIFFERENCES = LIKENESS, SUBSET, COPY = "likeness", "subset", "copy"
 """How images can differ from the published ones: others of the same kind; some of them; changed by size or encoding."""
 

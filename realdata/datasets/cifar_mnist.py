@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from realdata.datasets.base import COPY, SUBSET, TEST, TRAIN, VALIDATION, Card, Images
+from realdata.datasets.base import COPY, SPLIT_NAMES, SUBSET, TEST, TRAIN, VALIDATION, Card, Images
 from realdata.datasets.cache import digest
 from realdata.datasets.labelled import CIFAR_TREE, CLASSES, FASHION_TREE, MNIST_TREE, TITLES, Labelled, read_labelled
 from realdata.datasets.sources import FileSource, ImageSource, Opened, Reader, Rows, rows_of
@@ -166,9 +166,8 @@ def inspect(root: Path, options: Options) -> Contents:
             size -= size % count
             table = np.full((count, count), size // count)
         if size < 1:
-            name = ("training", "validation", "test")[split]
             raise DataProblem(
-                f"too few images for {count} classes: the smallest class has {available} for {name}",
+                f"too few images for {count} classes: the smallest class has {available} for {SPLIT_NAMES[split]}",
                 f"give at least {1 if split == TRAIN else count} of each there (validation={options.validation})",
             )
         rows.append(_paired(table, parts["bottom"][split], parts["top"][split], generator))

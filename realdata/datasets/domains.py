@@ -15,12 +15,22 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from realdata.datasets.base import COPY, EVALUATE, FIT, SUBSET, TEST, TRAIN, UNUSED, VALIDATION, Card
+from realdata.datasets.base import (
+    COPY,
+    EVALUATE,
+    FIT,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    SUBSET,
+    TEST,
+    TRAIN,
+    UNUSED,
+    VALIDATION,
+    Card,
+)
 from realdata.datasets.folders import count_images, count_words, image_names, stamps_of, subfolders
 from realdata.datasets.sources import FileSource
 from realdata.datasets.specification import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     Contents,
     DataProblem,
     DataSetSpec,

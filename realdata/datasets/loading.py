@@ -13,14 +13,19 @@ if TYPE_CHECKING:
 
 @functools.lru_cache(maxsize=1)
 def _load(
-    root: str, data: str, size: int | None, broken: str, options: tuple[tuple[str, Scalar], ...], progress: bool
+    root: str,
+    data: str,
+    size: int | None,
+    on_decode_error: str,
+    options: tuple[tuple[str, Scalar], ...],
+    progress: bool,
 ) -> ImageData:
     from realdata import datasets
 
-    return datasets.load(data, root, dict(options), size=size, broken=broken, progress=progress)
+    return datasets.load(data, root, dict(options), size=size, on_decode_error=on_decode_error, progress=progress)
 
 
 def load_for(root: str, configuration: RunConfiguration, *, progress: bool = False) -> ImageData:
     """The data of a configuration; a process keeps the set that it used last."""
     options = tuple(sorted(configuration.data_options.items()))
-    return _load(root, configuration.data, configuration.size, configuration.broken, options, progress)
+    return _load(root, configuration.data, configuration.size, configuration.on_decode_error, options, progress)

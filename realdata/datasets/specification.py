@@ -17,7 +17,6 @@ from realdata.datasets.base import ARRAYS, Card, Description, ImageData
 from realdata.datasets.cache import digest
 from realdata.datasets.sources import ImageSource, Reader, SelectedImages
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SHOWN = 5
 """Names of files that one message spells out."""
 
@@ -78,30 +77,30 @@ class DataSetSpec:
 
     def make_options(self, given: Mapping[str, Scalar]) -> Any:
         """The data set's options with these values; a ValueError names what is unknown, missing or not allowed."""
-        from realdata.values import convert, option_types
+        from realdata.values import convert_value, option_types
 
         kinds = option_types(self.options)
         for name in given:
             if name not in kinds:
                 raise ValueError(f"option {name!r} is unknown to {self.name}; allowed: {', '.join(kinds)}")
-        values = {name: convert(name, value, kinds[name]) for name, value in given.items()}
+        values = {name: convert_value(name, value, kinds[name]) for name, value in given.items()}
         for entry in dataclasses.fields(self.options):
             if entry.name not in values and entry.default is dataclasses.MISSING:
                 raise ValueError(f"option {entry.name} of {self.name} is not given; {self.options_help[entry.name]}")
         return self.options(**values)
 
-    def load(self, root: Path, options: Any, *, reader: Reader, broken: str) -> ImageData:
+    def load(self, root: Path, options: Any, *, reader: Reader, on_decode_error: str) -> ImageData:
         """The data set as the rest of the package sees it, see :func:`realdata.datasets.load`."""
         contents = self.inspect(root, options)
         for remark in contents.remarks:
             warnings.warn(f"{self.name}: {remark}", stacklevel=3)
-        opened = contents.source.open(dataclasses.replace(reader, verify=broken == "skip"))
+        opened = contents.source.open(dataclasses.replace(reader, verify=on_decode_error == "skip"))
         skipped = tuple(opened.broken[row] for row in sorted(opened.broken))
         total = len(contents.label)
-        if skipped and broken == "fatal":
+        if skipped and on_decode_error == "fatal":
             raise DataProblem(
                 f"{len(skipped):,} of {total:,} images cannot be decoded: {list_names(skipped)}",
-                "copy these again, or leave them out with broken='skip'",
+                "copy these again, or leave them out with on_decode_error='skip'",
             )
         images, arrays = opened.images, {name: getattr(contents, name) for name in ARRAYS}
         if skipped:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from realdata.datasets.base import EVALUATE, FIT, SPLIT_NAMES, TEST, UNUSED, VALIDATION
+from realdata.datasets.base import EVALUATE, FIT, IMAGENET_MEAN, IMAGENET_STD, SPLIT_NAMES, TEST, UNUSED, VALIDATION
 from realdata.datasets.folders import MISSING, count_words, stamps_of
-from realdata.datasets.specification import IMAGENET_MEAN, IMAGENET_STD, DataProblem, list_names
+from realdata.datasets.specification import DataProblem, list_names
 
 
 @dataclass(frozen=True)

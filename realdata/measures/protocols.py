@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from realdata.measures.group_accuracy import BOOTSTRAP_DRAWS, CONFIDENCE
-from realdata.values import convert, option_types
+from realdata.values import convert_value, option_types
 from sambalance_tools.checks import require_choice, require_whole
 
 SOLVERS = ("multinomial", "liblinear")
@@ -123,6 +123,6 @@ def probe_options(base: str, given: Mapping[str, Any]) -> dict[str, Any]:
     for name in given:
         if name not in kinds:
             raise ValueError(f"probe option {name!r} is unknown; allowed: {', '.join(kinds)}")
-    options = {name: convert(f"probe option {name}", value, kinds[name]) for name, value in given.items()}
+    options = {name: convert_value(f"probe option {name}", value, kinds[name]) for name, value in given.items()}
     protocol(base).replace(**options)
     return options

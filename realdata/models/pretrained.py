@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from realdata.datasets.base import ImageData
+from realdata.datasets.base import IMAGENET_MEAN, IMAGENET_STD, ImageData
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
-IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+IMAGENET: Statistics = (IMAGENET_MEAN, IMAGENET_STD)
 LITE: Statistics = ((127 / 255,) * 3, (128 / 255,) * 3)
 """Mean and standard deviation of pixels in [0, 1] that a backbone was trained with; those of the EfficientNet-Lites."""
 

@@ -47,7 +47,7 @@ def _name(base: RunConfiguration, embedding: str) -> str:
     """Eight digits that name the images, their features, and where the heads start and end."""
     from realdata.features.filter_gains import START_MARGIN, TARGET_WEIGHT
 
-    values: list[object] = [base.data, dict(base.data_options), base.size, base.broken, embedding, BASIS, DIMS]
+    values: list[object] = [base.data, dict(base.data_options), base.size, base.on_decode_error, embedding, BASIS, DIMS]
     values += [START_MARGIN, TARGET_WEIGHT]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 

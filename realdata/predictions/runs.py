@@ -18,7 +18,7 @@ from typing import Any
 from realdata.configuration import RunConfiguration
 from realdata.results.summary import SGD, Rule
 from realdata.settings.plan import SHARED, grids_of, make_plan, mapping, option_for
-from realdata.values import convert
+from realdata.values import convert_value
 
 PARTS = ("main", "effects", "scan", "tuning")
 """Parts of the trainings, in the order in which they are done."""
@@ -204,10 +204,10 @@ def design_of(settings: dict[str, Any]) -> Design:
     values: dict[str, Any] = {}
     for name, kind in (("rho", float), ("seeds", int), ("scan_seeds", int)):
         if settings.get(name) is not None:
-            values[name] = convert(name, settings[name], kind)
+            values[name] = convert_value(name, settings[name], kind)
         settings.pop(name, None)
     radii = settings.pop("radii", None)
     if radii is not None:
         listed = radii if isinstance(radii, (list, tuple)) else [radii]
-        values["radii"] = tuple(convert("radii", radius, float) for radius in listed)
+        values["radii"] = tuple(convert_value("radii", radius, float) for radius in listed)
     return Design(**values)

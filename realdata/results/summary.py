@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from realdata.configuration import METHODS
+from realdata.configuration import METHODS, STORED_NAMES
 from realdata.datasets.base import DIFFERENCES
 from realdata.results.parquet import setting_of_values
 
@@ -296,11 +296,12 @@ def describe_setting(configuration: Mapping[str, Any]) -> str:
     from realdata.results.parquet import RULE
     from realdata.settings.completion import DEFAULTS
 
+    defaults = {STORED_NAMES.get(name, name): value for name, value in DEFAULTS.items()}
     words = []
     for name, value in configuration.items():
         if name in (*RULE, "data", "data_options", "model_options", "levels"):
             continue
-        if name in DEFAULTS_SHOWN or value != DEFAULTS[name]:
+        if name in DEFAULTS_SHOWN or value != defaults[name]:
             words.append(f"{name.replace('_', ' ')} {value:g}" if isinstance(value, float) else _words(name, value))
     options = {**configuration["data_options"], **configuration["model_options"]}
     options = {name: value for name, value in options.items() if name != "target"}

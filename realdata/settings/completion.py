@@ -9,11 +9,15 @@ from typing import Any
 
 from realdata.configuration import RunConfiguration, Scalar
 from realdata.models import options as model_options
-from realdata.values import convert, option_types, read_scalar
+from realdata.values import convert_value, option_types, read_scalar
 
 TYPES: dict[str, Any] = typing.get_type_hints(RunConfiguration)
 
 DEFAULTS = {entry.name: entry.default for entry in dataclasses.fields(RunConfiguration)}
+
+
+FORMER_NAMES = {"on_decode_error": "broken"}
+"""What settings were called in earlier versions: flags and files may still say so."""
 
 
 def data_option_names(data: str) -> tuple[str, ...]:
@@ -48,7 +52,7 @@ def complete_model_options(model: str, given: Mapping[str, Any]) -> dict[str, Sc
         if isinstance(value, str) and default is None:
             values[name] = read_scalar(value)
         elif isinstance(value, str):
-            values[name] = convert(f"model option {name}", value, type(default))
+            values[name] = convert_value(f"model option {name}", value, type(default))
     return model_options.checked_options(model, values)
 
 
@@ -62,7 +66,7 @@ def complete(values: Mapping[str, Any]) -> RunConfiguration:
         if name not in TYPES:
             raise ValueError(f"setting {name!r} is unknown; allowed: {', '.join(TYPES)}")
     plain = {
-        name: convert(name, value, TYPES[name])
+        name: convert_value(name, value, TYPES[name])
         for name, value in values.items()
         if name not in ("data_options", "model_options")
     }

@@ -17,15 +17,16 @@ from typing import Any
 from realdata.configuration import (
     AUGMENTATIONS,
     BASES,
-    BROKEN,
     METHODS,
+    ON_DECODE_ERROR,
     PRECISIONS,
     SCHEDULES,
 )
 from realdata.models import options as model_options
-from realdata.settings.completion import DEFAULTS, TYPES
+from realdata.settings.completion import DEFAULTS, FORMER_NAMES, TYPES
 from realdata.settings.plan import read_plan
-from realdata.values import single_values, value_lists
+from realdata.values import convert_value, single_values, value_lists
+from sambalance_tools.command_line import add_former_flag
 
 ROOT_VARIABLE = "SAMBALANCE_DATA"
 
@@ -42,7 +43,7 @@ class FlagText:
 
 HELP = {
     "size": FlagText("resize images to N x N pixels", "the data set's own"),
-    "broken": FlagText(f"a file that cannot be decoded is: {', '.join(BROKEN)}"),
+    "on_decode_error": FlagText(f"a file that cannot be decoded is: {', '.join(ON_DECODE_ERROR)}"),
     "augmentation": FlagText(f"of training images: {', '.join(AUGMENTATIONS)}"),
     "model": FlagText(", ".join(name + "NAME" * name.endswith(":") for name in model_options.names())),
     "method": FlagText(", ".join(METHODS), "sgd without --rho, sam with it"),
@@ -87,6 +88,8 @@ def add_configuration_flags(parser: argparse.ArgumentParser, *, many: bool, with
         metavar = "X,.." if many or name == "levels" else "X"
         shown = _escaped(text.meaning + _default_shown(name, text))
         group.add_argument(flag(name), type=convert, metavar=metavar, help=shown)
+        if name in FORMER_NAMES:
+            add_former_flag(group, flag(FORMER_NAMES[name]), flag(name), type=convert)
 
 
 def _default_shown(name: str, text: FlagText) -> str:
@@ -116,7 +119,7 @@ def value_of(name: str) -> Callable[[str], Any]:
 
     def convert(text: str) -> Any:
         try:
-            return convert(name, text, TYPES[name])
+            return convert_value(name, text, TYPES[name])
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -136,9 +139,14 @@ def values_of(name: str) -> Callable[[str], list[Any]]:
     return convert
 
 
+def add_root_flag(made: argparse.ArgumentParser) -> None:
+    """``--root``, for :func:`root_folder`."""
+    made.add_argument("--root", metavar="DIR", help=f"folder that holds the data sets (default: ${ROOT_VARIABLE})")
+
+
 def add_job_flags(made: argparse.ArgumentParser) -> None:
     """Where the data lie, what computes, and how the probe works: what ``run`` and ``sweep`` share."""
-    made.add_argument("--root", metavar="DIR", help=f"folder that holds the data sets (default: ${ROOT_VARIABLE})")
+    add_root_flag(made)
     made.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, ... (default auto)")
     made.add_argument("--protocol", metavar="NAME", help="of probing: fast or dfr (default fast)")
     made.add_argument(
@@ -175,9 +183,10 @@ def root_folder(given: str | None) -> str:
     root = given or os.environ.get(ROOT_VARIABLE)
     if root is None:
         raise ValueError(f"--root is not given; allowed: the folder that holds the data set, or ${ROOT_VARIABLE}")
-    if not Path(root).is_dir():
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
         raise ValueError(f"--root={root!r} is not a folder; allowed: the folder that holds the data set")
-    return root
+    return str(folder)
 
 
 def settings_from(options: argparse.Namespace) -> dict[str, Any]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from realdata.configuration import RunConfiguration
-from realdata.settings.completion import TYPES, complete, data_option_names
-from realdata.values import convert
+from realdata.settings.completion import FORMER_NAMES, TYPES, complete, data_option_names
+from realdata.values import convert_value
 
 SHARED = ("root", "roots", "out", "seeds", "grids", "protocol", "probe_options", "evaluation_seed")
 """Settings of a file beside those of :class:`RunConfiguration`."""
@@ -64,6 +65,20 @@ def read_plan(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(found, dict):
         raise ValueError(f"{path} holds {type(found).__name__}; allowed: settings, one 'name: value' a line")
+    return with_names_of_today(found, str(path))
+
+
+def with_names_of_today(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Settings, those of grids too, under their names of today; a warning says which have another one in ``where``."""
+    today = {former: name for name, former in FORMER_NAMES.items()}
+    for name in settings:
+        if name in today:
+            print(f"warning: setting {name!r} in {where} is now called {today[name]!r}", file=sys.stderr)
+    found = {today.get(name, name): value for name, value in settings.items()}
+    if isinstance(found.get("grids"), list):
+        found["grids"] = [
+            with_names_of_today(each, where) if isinstance(each, dict) else each for each in found["grids"]
+        ]
     return found
 
 
@@ -101,7 +116,7 @@ def make_plan(settings: Mapping[str, Any]) -> Plan:
         out=str(Path(settings.get("out", "out/sweep")).expanduser()),
         protocol=str(settings.get("protocol", "fast")),
         probe_options=mapping("probe_options", settings.get("probe_options")),
-        evaluation_seed=convert("evaluation_seed", settings.get("evaluation_seed", 0), int),
+        evaluation_seed=convert_value("evaluation_seed", settings.get("evaluation_seed", 0), int),
     )
 
 

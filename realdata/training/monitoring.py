@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from realdata.configuration import RunConfiguration
-from realdata.datasets.base import TEST, TRAIN, VALIDATION, ImageData
+from realdata.datasets.base import SPLIT_NAMES, TEST, TRAIN, VALIDATION, ImageData
 from realdata.datasets.batches import Normalization, Rows, RowSource, chunks_of
 from realdata.training.augmentation import generator
 from realdata.training.distributed import TrainingProcesses
@@ -48,11 +48,11 @@ class Monitor:
         if limit is not None and limit < len(training):
             training = np.sort(random.permutation(training)[:limit])
         rows = {"training": training}
-        for name, split in (("validation", VALIDATION), ("test", TEST)):
+        for split in (VALIDATION, TEST):
             shuffled = random.permutation(data.rows(split))
             if len(shuffled):
                 kept = [shuffled[data.group[shuffled] == g][:MONITORED_PER_GROUP] for g in range(len(data.group_names))]
-                rows[name] = np.sort(np.concatenate(kept))
+                rows[SPLIT_NAMES[split]] = np.sort(np.concatenate(kept))
         return cls(configuration, data, rows)
 
     @torch.no_grad()

@@ -62,13 +62,13 @@ def spec(name: str) -> Any:
         raise ValueError(f"data set {name!r} is unknown; allowed: {', '.join(OPTIONS)}")
 
     def make_options(given: Any) -> Any:
-        from realdata.values import convert, option_types
+        from realdata.values import convert_value, option_types
 
         kinds = option_types(found[name])
         for key in given:
             if key not in kinds:
                 raise ValueError(f"option {key!r} is unknown to {name}; allowed: {', '.join(kinds)}")
-        return found[name](**{key: convert(key, value, kinds[key]) for key, value in given.items()})
+        return found[name](**{key: convert_value(key, value, kinds[key]) for key, value in given.items()})
 
     return types.SimpleNamespace(
         name=name, options=found[name], make_options=make_options, options_help={"seed": "of the pairing"}
@@ -76,7 +76,13 @@ def spec(name: str) -> Any:
 
 
 def load(
-    name: str, root: str, options: Any, *, size: int | None = None, broken: str = "fatal", progress: bool = False
+    name: str,
+    root: str,
+    options: Any,
+    *,
+    size: int | None = None,
+    on_decode_error: str = "fatal",
+    progress: bool = False,
 ) -> Any:
     if name == "tiny":
         return tiny()

@@ -91,9 +91,18 @@ def test_check_names_broken_files_and_folders_that_do_not_belong(root: Path, cap
     assert "truncated" in " ".join(line_of(text, f"{folder / 'photo' / 'dog' / '3.jpg'}:"))
     assert f"{folder / 'sketch' / 'house' / '0.jpg'}: empty file" in text
     assert "problem\n    2 of 140 image files cannot be decoded\nremedy\n    copy these again" in text
-    status, text = checked(capsys, "pacs", "--root", root, "--broken", "skip")
+    status, text = checked(capsys, "pacs", "--root", root, "--on-decode-error", "skip")
     assert status == 0
-    assert line_of(text, "left out (--broken skip)")
+    assert line_of(text, "left out (--on-decode-error skip)")
+
+
+def test_check_finds_the_folder_that_the_environment_names(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    standins.write_celeba(root)
+    monkeypatch.setenv("SAMBALANCE_DATA", str(root))
+    status, text = checked(capsys, "celeba", "--quick")
+    assert (status, text.splitlines()[0]) == (0, f"celeba in {root}")
 
 
 def test_check_says_what_is_missing_and_the_remedy(root: Path, capsys: pytest.CaptureFixture[str]):
@@ -113,7 +122,7 @@ def test_check_says_what_is_missing_and_the_remedy(root: Path, capsys: pytest.Ca
         (["pacs"], "error: .*--root"),
         (["pax", "--root", "."], "error: data='pax' is not known; allowed: celeba, waterbirds"),
         (["--root", ".", "pacs"], "error: the name of the data set comes first"),
-        (["pacs", "--root", "nowhere"], "error: root='nowhere' is not a folder"),
+        (["pacs", "--root", "nowhere"], "error: --root='nowhere' is not a folder"),
         (["pacs", "--root", ".", "--target", "x"], "error: target='x' is not known; allowed: art_painting"),
         (["pacs", "--root", ".", "--holdout", "x"], "error: holdout='x'; allowed: a number"),
         (["celeba", "--root", ".", "--target", "x"], "error: unrecognized arguments: --target x"),
@@ -127,6 +136,7 @@ def test_check_refuses_in_one_line(
     from sambalance_tools.command_line import run_command
 
     monkeypatch.chdir(root)
+    monkeypatch.delenv("SAMBALANCE_DATA", raising=False)
     with pytest.raises(SystemExit) as stop:
         run_command(check.main, arguments)
     assert stop.value.code == 2

@@ -200,7 +200,7 @@ def test_a_broken_photograph_takes_its_domino_along(root: Path, cache: Path):
     with pytest.raises(ValueError, match=r"1 of 60 images cannot be decoded: train/truck/00004.jpg \(truncated\)"):
         datasets.load("cifar_mnist", root, cache=cache)
     with pytest.warns(UserWarning, match="train/truck/00004.jpg"):
-        data = datasets.load("cifar_mnist", root, broken="skip", cache=cache)
+        data = datasets.load("cifar_mnist", root, on_decode_error="skip", cache=cache)
     assert len(data) == len(whole) - 1
     here = {image.tobytes() for image in pixels(data)}
     assert len(here - {image.tobytes() for image in pixels(whole)}) == 0

@@ -15,11 +15,13 @@ import fake_parts
 import pytest
 
 from realdata import __main__ as entry
+from realdata.commands.run import parser
 from realdata.configuration import RunConfiguration
 from realdata.datasets import loading
 from realdata.settings.completion import complete
 from realdata.settings.flags import HELP
-from realdata.values import convert, read_scalar
+from realdata.settings.plan import make_plan, read_plan
+from realdata.values import convert_value, read_scalar
 from sambalance_tools.command_line import run_command
 
 
@@ -103,8 +105,9 @@ def test_root_comes_from_the_environment_or_is_asked_for(
 
 def test_there_is_a_flag_for_every_setting_and_each_arrives(tmp_path: Path) -> None:
     values: dict[str, Any] = {
-        "size": 32, "broken": "skip", "augmentation": "flip", "model": "mlp", "method": "asam", "effect": "weights",
-        "rho": 0.3, "base": "adam", "lr": 0.01, "momentum": 0.8, "weight_decay": 1e-4, "batch_size": 64, "epochs": 3,
+        "size": 32, "on_decode_error": "skip", "augmentation": "flip", "model": "mlp", "method": "asam",
+        "effect": "weights", "rho": 0.3, "base": "adam", "lr": 0.01, "momentum": 0.8, "weight_decay": 1e-4, "batch_size": 64,
+        "epochs": 3,
         "schedule": "step", "warmup_epochs": 0.5, "levels": [0.3, 0.1], "stop_level": 0.02, "evaluations_per_epoch": 2,
         "evaluation_examples": 500, "seed": 7, "precision": "bfloat16",
     }  # fmt: skip
@@ -116,6 +119,7 @@ def test_there_is_a_flag_for_every_setting_and_each_arrives(tmp_path: Path) -> N
         flags += ["--" + name.replace("_", "-"), text]
     options = ["--model-option", "width=8", "--data-option", "correlation=0.9"]
     found = configuration_of(run(tmp_path, *flags, *options))
+    found["on_decode_error"] = found.pop("broken")
     assert {name: found[name] for name in values} == values
     assert found["model_options"] == {"depth": 1, "width": 8}
     assert found["data_options"]["correlation"] == 0.9
@@ -218,7 +222,7 @@ def test_a_diverged_run_shows_the_levels_it_reached(tmp_path: Path, capsys: pyte
     ],
 )
 def test_texts_become_values_of_their_type(value: Any, kind: Any, expected: Any) -> None:
-    found = convert("x", value, kind)
+    found = convert_value("x", value, kind)
     assert found == expected
     assert type(found) is type(expected)
 
@@ -229,7 +233,7 @@ def test_texts_become_values_of_their_type(value: Any, kind: Any, expected: Any)
 )
 def test_values_of_another_type_are_refused_by_name(value: Any, kind: Any) -> None:
     with pytest.raises(ValueError, match=r"^depth=.*; allowed: "):
-        convert("depth", value, kind)
+        convert_value("depth", value, kind)
 
 
 def test_texts_without_a_type_become_what_they_look_like() -> None:
@@ -237,4 +241,18 @@ def test_texts_without_a_type_become_what_they_look_like() -> None:
 
 
 def test_every_flag_has_a_meaning() -> None:
-    assert all(HELP.values())
+    assert all(text.meaning for text in HELP.values())
+
+
+def test_former_names_of_flags_and_settings_go_on_working_with_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run(tmp_path, "--broken", "skip")
+    assert "warning: --broken is now called --on-decode-error" in capsys.readouterr().err
+    assert folder.name == complete({"data": "fake", "on_decode_error": "skip"}).hash
+    assert "--broken" not in parser().format_help()
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("data: fake\ngrids:\n  - {broken: skip}\n")
+    (configuration,) = make_plan(read_plan(plan)).configurations
+    assert configuration.on_decode_error == "skip"
+    assert "warning: setting 'broken' in " in capsys.readouterr().err
