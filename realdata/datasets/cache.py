@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from sambalance_tools.files import atomic_path, write_text
@@ -123,19 +124,14 @@ def _remove_remains(target: Path) -> None:
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[bool]:
-    """Hold the lock of a file; False where there are no locks (Windows, some network file systems)."""
+    """Hold the lock of a file, which stays where it is; False where there are no locks (some network file systems)."""
+    lock = FileLock(path)
     try:
-        import fcntl
-    except ImportError:
+        lock.acquire()
+    except OSError:
         yield False
         return
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            path.unlink(missing_ok=True)
+    try:
+        yield True
+    finally:
+        lock.release()

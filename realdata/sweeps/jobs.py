@@ -2,9 +2,10 @@
 
 A job's directory is named by the hash of its configuration. Beside what the training writes there it holds
 
-    rows.json     configuration, title of the data, and per checkpoint all measured rows; whole at every moment
-    failed.json   why the last attempt failed; gone as soon as one succeeds
-    job.lock      which process is at it
+    rows.json         configuration, title of the data, and per checkpoint all measured rows; whole at every moment
+    failed.json       why the last attempt failed; gone as soon as one succeeds
+    job.lock          locked by the process that works on the job
+    job.holder.json   which process that is
 """
 
 from __future__ import annotations

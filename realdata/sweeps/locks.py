@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
-NAME = "job.lock"
+from filelock import FileLock, Timeout
+
+from sambalance_tools.files import write_text
+
+LOCK, HOLDER = "job.lock", "job.holder.json"
 
 
 class Locked(Exception):
@@ -25,52 +27,30 @@ def job_lock(directory: Path) -> Iterator[None]:
 
     The operating system owns the lock and drops it when the process ends, however it ends (SIGKILL, power), so that a
     dead process never blocks a job and nobody has to guess whether a process of that number is still the same one.
-    The file's text, process and host, only serves messages. It is never removed: a second process could otherwise lock
-    the removed file while a third locks a new one.
+    The lock file stays: a second process could otherwise lock the removed file while a third locks a new one. Who holds
+    it is written beside it and only serves messages.
 
     Raises:
         Locked: if another process, here or on a host that shares the folder, holds it.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    with open(directory / NAME, "a+", encoding="utf-8") as file:
-        if not _try(file):
-            raise Locked(_holder(directory))
-        file.truncate(0)
-        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": int(time.time())}))
-        file.flush()
-        try:
-            yield
-        finally:
-            file.truncate(0)
+    lock = FileLock(directory / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise Locked(_holder(directory)) from None
+    try:
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": int(time.time())}
+        write_text(directory / HOLDER, json.dumps(holder))
+        yield
+    finally:
+        (directory / HOLDER).unlink(missing_ok=True)
+        lock.release()
 
 
 def _holder(directory: Path) -> str:
     try:
-        text = json.loads((directory / NAME).read_text(encoding="utf-8"))
-        return f"process {text['pid']} on {text['host']} is at it"
+        holder = json.loads((directory / HOLDER).read_text(encoding="utf-8"))
+        return f"process {holder['pid']} on {holder['host']} is working on this job"
     except (ValueError, KeyError, OSError):
-        return "another process is at it"
-
-
-if sys.platform == "win32":  # pragma: no cover - the other branch's twin, for a system the tests do not run on
-    import msvcrt
-
-    def _try(file: IO[str]) -> bool:
-        file.seek(1 << 20)  # beyond the text, which others have to be able to read
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            return True
-        except OSError:
-            return False
-        finally:
-            file.seek(0)
-
-else:
-    import fcntl
-
-    def _try(file: IO[str]) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            return False
+        return "another process is working on this job"

@@ -307,7 +307,7 @@ def test_a_held_lock_refuses_and_says_who_holds_it(tmp_path: Path) -> None:
     ):
         pytest.fail("two processes hold one lock")
     with job_lock(tmp_path / "job"):
-        assert json.loads((tmp_path / "job" / "job.lock").read_text())["pid"] == os.getpid()
+        assert json.loads((tmp_path / "job" / "job.holder.json").read_text())["pid"] == os.getpid()
 
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
@@ -320,7 +320,7 @@ with job_lock(Path({str(tmp_path / 'job')!r})):\n    print('held', flush=True); 
     holder.kill()
     holder.wait()
     with job_lock(tmp_path / "job"):
-        assert json.loads((tmp_path / "job" / "job.lock").read_text())["pid"] == os.getpid()
+        assert json.loads((tmp_path / "job" / "job.holder.json").read_text())["pid"] == os.getpid()
 
 
 def test_checkpoints_that_were_evaluated_are_not_evaluated_again(tmp_path: Path) -> None:
