@@ -7,7 +7,8 @@ measured, such as the accuracy of a group without images, is a row with ``value`
 Splits and metrics:
 
 ``probe``       ``probing_error``, ``mean_group_probing_error``, ``worst_group_probing_error``, ``group_probing_error``
-                (for each group), ``probe_strength`` (the C that was chosen), ``probe_unconverged``; for each attribute.
+                (for each group), ``probe_strength`` (the chosen inverse penalty C), ``probe_unconverged``; for each
+                attribute.
 ``train``, ``validation``, ``test``
                 ``loss`` (nats), ``accuracy``, ``mean_group_accuracy``, ``worst_group_accuracy``, ``adjusted_accuracy``,
                 ``group_accuracy``, ``most_predicted_share`` (of the class that is predicted most often: 1 where a
@@ -221,7 +222,7 @@ def _probe_rows(data: ImageData, attribute: str, result: ProbeResult) -> list[Ro
         row_of("probe", "probing_error", result.error, attribute),
         row_of("probe", "mean_group_probing_error", result.group_mean_error, attribute),
         row_of("probe", "worst_group_probing_error", result.worst_group_error, attribute),
-        row("probe", "probe_strength", result.strength, attribute),
+        row("probe", "probe_strength", result.inverse_penalty, attribute),
         row("probe", "probe_unconverged", result.unconverged, attribute),
     ]
     for name, error in zip(attribute_group_names(data), result.group_errors, strict=True):

@@ -39,25 +39,25 @@ def fit_path(
     features: NDArray[np.floating],
     target: NDArray[np.int64],
     classes: int,
-    strengths: Sequence[float],
+    inverse_penalties: Sequence[float],
     sample_weight: NDArray[np.floating] | None = None,
     *,
     tolerance: float = TOLERANCE,
     device: str = "cpu",
 ) -> list[LinearClassifier]:
-    """Fit one classifier for each strength C, with a ridge penalty; from the smallest C on, each starts from the last.
+    """Fit one classifier with a ridge penalty for each C; from the smallest C on, each starts from the last.
 
     Args:
         features: ``[n, D]``, best standardised: the penalty sees their scale.
         target: ``[n]`` classes in ``0 .. classes - 1``. A class without examples gets a bias of minus infinity.
         classes: K >= 2.
-        strengths: values of C > 0 (inverse penalties), in any order.
+        inverse_penalties: values of C > 0, in any order.
         sample_weight: ``[n]`` weights s_n >= 0; None: ones.
         tolerance: see :data:`TOLERANCE`.
         device: torch device that computes.
 
     Returns:
-        Classifiers in the order of ``strengths``.
+        Classifiers in the order of ``inverse_penalties``.
 
     Raises:
         ValueError: for arrays that do not fit, features that are not finite, or fewer than two classes present.
@@ -72,19 +72,19 @@ def fit_path(
 
     target = np.asarray(target)
     weights = np.ones(len(target)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
-    present = _checked(features, target, classes, strengths, weights)
+    present = _checked(features, target, classes, inverse_penalties, weights)
     position = np.full(classes, -1)
     position[present] = np.arange(len(present))
     problem = RidgeProblem(features, position[target], len(present), weights, device)
     solutions: dict[float, tuple[FloatArray, FloatArray]] = {}
     start = problem.zero()
-    for strength in sorted(set(map(float, strengths))):
-        start = problem.solve(strength, start, tolerance)
-        solutions[strength] = problem.original(start)
+    for inverse_penalty in sorted(set(map(float, inverse_penalties))):
+        start = problem.solve(inverse_penalty, start, tolerance)
+        solutions[inverse_penalty] = problem.original(start)
     fitted = []
-    for strength in strengths:
+    for inverse_penalty in inverse_penalties:
         weight, bias = np.zeros((classes, features.shape[1])), np.full(classes, -np.inf)
-        weight[present], bias[present] = solutions[float(strength)]
+        weight[present], bias[present] = solutions[float(inverse_penalty)]
         fitted.append(LinearClassifier(weight, bias))
     return fitted
 
@@ -93,7 +93,7 @@ def _checked(
     features: NDArray[np.floating],
     target: NDArray[np.int64],
     classes: int,
-    strengths: Sequence[float],
+    inverse_penalties: Sequence[float],
     weights: FloatArray,
 ) -> NDArray[np.int64]:
     """The classes that have examples."""
@@ -106,8 +106,8 @@ def _checked(
         raise ValueError("features contains values that are not finite; allowed: finite numbers")
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
         raise ValueError(f"sample_weight contains {weights.min():g}; allowed: finite numbers >= 0")
-    if not len(strengths) or not all(np.isfinite(c) and c > 0 for c in strengths):
-        raise ValueError(f"strengths={tuple(strengths)!r}; allowed: one or more finite numbers > 0")
+    if not len(inverse_penalties) or not all(np.isfinite(c) and c > 0 for c in inverse_penalties):
+        raise ValueError(f"inverse_penalties={tuple(inverse_penalties)!r}; allowed: one or more finite numbers > 0")
     if len(target) and not (target.min() >= 0 and target.max() < classes):
         raise ValueError(f"target contains {target.min()}..{target.max()}; allowed: 0..{classes - 1}")
     present = np.unique(target[weights > 0])
@@ -120,7 +120,7 @@ def fit_l1(
     features: NDArray[np.floating],
     target: NDArray[np.int64],
     classes: int,
-    strengths: Sequence[float],
+    inverse_penalties: Sequence[float],
     sample_weight: NDArray[np.floating] | None = None,
     *,
     seed: int = 0,
@@ -131,23 +131,23 @@ def fit_l1(
     of liblinear's coordinate order.
 
     Returns:
-        Classifiers in the order of ``strengths``, and how many fits ended at the limit of iterations.
+        Classifiers in the order of ``inverse_penalties``, and how many fits ended at the limit of iterations.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     target = np.asarray(target)
     weights = np.ones(len(target)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
-    present = _checked(features, target, classes, strengths, weights)
+    present = _checked(features, target, classes, inverse_penalties, weights)
     # scikit-learn 1.8 replaced penalty="l1" by l1_ratio=1.
     old = LogisticRegression().get_params().get("penalty") == "l2"
     penalty = {"penalty": "l1"} if old else {"l1_ratio": 1.0}
     fitted, unconverged = [], 0
-    for strength in strengths:
+    for inverse_penalty in inverse_penalties:
         weight, bias = np.zeros((classes, features.shape[1])), np.full(classes, -np.inf)
         # Two classes need one fit; its mirror image is the other class's.
         for k in present[1:] if len(present) == 2 else present:
-            model = LogisticRegression(C=strength, solver="liblinear", random_state=seed, **penalty)
+            model = LogisticRegression(C=inverse_penalty, solver="liblinear", random_state=seed, **penalty)
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 model.fit(features, target == k, sample_weight=None if sample_weight is None else weights)

@@ -69,20 +69,20 @@ class RidgeProblem:
         bias = theta[:, -1] - weight @ self.centre
         return weight.cpu().numpy(), (bias - bias.mean()).cpu().numpy()
 
-    def solve(self, strength: float, theta: Tensor, tolerance: float) -> Tensor:
-        """The minimiser for one strength, from a start."""
-        weights = strength * self.weights
+    def solve(self, inverse_penalty: float, theta: Tensor, tolerance: float) -> Tensor:
+        """The minimiser for one C, from a start."""
+        weights = inverse_penalty * self.weights
         value, probabilities = self._value(theta, weights)
         for _ in range(NEWTON_STEPS):
             slope = ((probabilities - self.answer) * weights).T @ self.design + self.ridge * theta
             spread = self._mean_spread(probabilities)
             # Biases have no penalty; what makes them definite is the data's curvature, which may be below 1.
             certain = slope.clone()
-            certain[:, -1] /= min(1.0, strength * spread * float(self.spectrum[-1]))
+            certain[:, -1] /= min(1.0, inverse_penalty * spread * float(self.spectrum[-1]))
             size = float(certain.norm())
             if size <= tolerance * max(1.0, float(theta[:, :-1].norm())):
                 break
-            diagonal = strength * spread * self.spectrum + self.ridge
+            diagonal = inverse_penalty * spread * self.spectrum + self.ridge
             step = self._newton_step(slope, probabilities, weights, diagonal, min(0.1, size**0.5))
             descent = float((slope * step).sum())
             length = 1.0

@@ -37,8 +37,8 @@ class ProbeResult:
         error: share of images to measure on whose attribute was read wrongly; ``group_mean_error``: mean of the group
             errors; ``worst_group_error``: the largest of them. All with bootstrap intervals.
         group_errors: one for each group, in order, with Wilson's interval; NaN for a group without images.
-        strength: the C that was chosen.
-        tuning: the selection measure of each strength, of a loss its negative: the largest won.
+        inverse_penalty: the C that was chosen.
+        tuning: the selection measure of each C, of a loss its negative: the largest won.
         classifier: the probe, in the units of the features as they were given.
         predicted: ``[n_evaluate]`` attribute of each image as the probe reads it.
         unconverged: fits that ended at the solver's limit of iterations.
@@ -48,7 +48,7 @@ class ProbeResult:
     group_mean_error: ShareEstimate
     worst_group_error: ShareEstimate
     group_errors: tuple[ShareEstimate, ...]
-    strength: float
+    inverse_penalty: float
     tuning: dict[float, float]
     classifier: LinearClassifier
     predicted: IntArray
@@ -104,13 +104,13 @@ def probe(
     rng = np.random.default_rng(seed)
     fitter = _Fitter(protocol.solver, count, seed, device)
     tuning = _tune(fit_features, fit_attribute, fit_group, protocol, fitter, rng)
-    strength = max(protocol.strengths, key=lambda c: tuning[c])
+    inverse_penalty = max(protocol.inverse_penalties, key=lambda c: tuning[c])
     scaler = _scaler_of_last_fit(fit_features, train_features, protocol)
     scaled = scaler.transform(fit_features)
     fits = []
     for _ in range(protocol.repeats):
         rows, weights = _balanced(fit_group, protocol.balance, rng)
-        fits += fitter.fit(scaled[rows], fit_attribute[rows], weights, (strength,))
+        fits += fitter.fit(scaled[rows], fit_attribute[rows], weights, (inverse_penalty,))
     mean = LinearClassifier(np.mean([f.weight for f in fits], axis=0), np.mean([f.bias for f in fits], axis=0))
     classifier = scaler.undo(mean)
     predicted = classifier.predict(eval_features)
@@ -121,7 +121,7 @@ def probe(
     )
     per_group = tuple(right.group(g, protocol.confidence).complement() for g in range(len(names)))
     return ProbeResult(
-        error, mean_error, worst_error, per_group, strength, tuning, classifier, predicted, fitter.unconverged
+        error, mean_error, worst_error, per_group, inverse_penalty, tuning, classifier, predicted, fitter.unconverged
     )
 
 
@@ -133,13 +133,19 @@ class _Fitter:
         self.unconverged = 0
 
     def fit(
-        self, features: Features, attribute: IntArray, weights: FloatArray | None, strengths: Sequence[float]
+        self, features: Features, attribute: IntArray, weights: FloatArray | None, inverse_penalties: Sequence[float]
     ) -> list[LinearClassifier]:
         if self.solver == "multinomial":
             return fit_path(
-                features, attribute, self.classes, strengths, weights, tolerance=PROBE_TOLERANCE, device=self.device
+                features,
+                attribute,
+                self.classes,
+                inverse_penalties,
+                weights,
+                tolerance=PROBE_TOLERANCE,
+                device=self.device,
             )
-        fits, unconverged = fit_l1(features, attribute, self.classes, strengths, weights, seed=self.seed)
+        fits, unconverged = fit_l1(features, attribute, self.classes, inverse_penalties, weights, seed=self.seed)
         self.unconverged += unconverged
         return fits
 
@@ -184,26 +190,26 @@ def _tune(
     fitter: _Fitter,
     rng: np.random.Generator,
 ) -> dict[float, float]:
-    """The selection measure of each strength."""
-    if len(protocol.strengths) == 1:
-        return {protocol.strengths[0]: math.nan}
+    """The selection measure of each C."""
+    if len(protocol.inverse_penalties) == 1:
+        return {protocol.inverse_penalties[0]: math.nan}
     measured = np.zeros(len(attribute), dtype=bool)
-    scores = {c: np.zeros((len(attribute), fitter.classes)) for c in protocol.strengths}
+    scores = {c: np.zeros((len(attribute), fitter.classes)) for c in protocol.inverse_penalties}
     for fit, check in _halves(group, protocol.tuning, rng):
         rows, weights = _balanced(group[fit], protocol.balance, rng)
         rows = fit[rows]
         scaler = _Scaler.of(features[rows])
         scaled, checked = scaler.transform(features[rows]), scaler.transform(features[check])
-        fits = fitter.fit(scaled, attribute[rows], weights, protocol.strengths)
+        fits = fitter.fit(scaled, attribute[rows], weights, protocol.inverse_penalties)
         measured[check] = True
-        for c, classifier in zip(protocol.strengths, fits, strict=True):
+        for c, classifier in zip(protocol.inverse_penalties, fits, strict=True):
             scores[c][check] = classifier.scores(checked)
     attribute, group = attribute[measured], group[measured]
     return {c: _merit(found[measured], attribute, group, protocol.selection) for c, found in scores.items()}
 
 
 def _merit(scores: FloatArray, attribute: IntArray, group: IntArray, selection: str) -> float:
-    """The selection measure of one strength, the larger the better."""
+    """The selection measure of one C, the larger the better."""
     groups = int(group.max()) + 1
     if selection == "loss":
         loss = np.logaddexp(0.0, weight_logits(scores, attribute))

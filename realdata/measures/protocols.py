@@ -4,8 +4,8 @@ Two protocols are named in :data:`PROTOCOLS`, any other is a :class:`Protocol` o
 
 ``"dfr"``   deep feature reweighting (Kirichenko, Izmailov, Wilson 2023, arXiv 2204.02937), as published: the images to
             fit on are shuffled and halved; one half is cut down to its smallest group, standardised, and an l1 logistic
-            regression (liblinear) fitted for each strength C; the best worst-group accuracy on the other half wins (of
-            equal ones the first). Then 20 random subsamples, balanced by group, of all images to fit on, each fitted
+            regression (liblinear) fitted for each inverse penalty C; the best worst-group accuracy on the other half
+            wins (of equal ones the first). Then 20 random subsamples, balanced by group, of all images to fit on, each fitted
             with that C; coefficients and intercepts are averaged. Features are standardised there by the training set.
 ``"fast"``  the default, for sweeps: the same idea with one multinomial ridge regression. Instead of discarding
             examples of large groups it weights them by (smallest group / own group), the expectation of that
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,9 @@ from typing import Any
 from realdata.measures.group_accuracy import BOOTSTRAP_DRAWS, CONFIDENCE
 from realdata.values import convert_value, option_types
 from sambalance_tools.checks import require_choice, require_whole
+
+FORMER_NAMES = {"strengths": "inverse_penalties"}
+"""What options of a protocol were called in earlier versions; files of finished jobs go on saying so."""
 
 SOLVERS = ("multinomial", "liblinear")
 BALANCES = ("weights", "subsample")
@@ -38,7 +42,7 @@ class Protocol:
 
     Attributes:
         solver: ``"multinomial"`` (ridge) or ``"liblinear"`` (l1; one classifier against the rest for each class).
-        strengths: values of C to choose from, in the order in which ties are broken.
+        inverse_penalties: values of C to choose from, in the order in which ties are broken.
         balance: ``"weights"`` (one fit, examples weighted) or ``"subsample"`` (``repeats`` fits, averaged).
         repeats: balanced subsamples of the last fit.
         scaler: what standardises the features of the last fit: the images to ``"fit"`` on, or the ``"train"`` images.
@@ -55,7 +59,7 @@ class Protocol:
     """
 
     solver: str = "multinomial"
-    strengths: tuple[float, ...] = (10.0, 1.0, 0.1, 0.01, 0.001)
+    inverse_penalties: tuple[float, ...] = (10.0, 1.0, 0.1, 0.01, 0.001)
     balance: str = "weights"
     repeats: int = 1
     scaler: str = "fit"
@@ -79,8 +83,8 @@ class Protocol:
             require_whole(name, getattr(self, name), 1)
         if self.train_examples is not None:
             require_whole("train_examples", self.train_examples, 1)
-        if not self.strengths or not all(math.isfinite(c) and c > 0 for c in self.strengths):
-            raise ValueError(f"strengths={self.strengths!r}; allowed: one or more finite numbers > 0")
+        if not self.inverse_penalties or not all(math.isfinite(c) and c > 0 for c in self.inverse_penalties):
+            raise ValueError(f"inverse_penalties={self.inverse_penalties!r}; allowed: one or more finite numbers > 0")
         if not 0 < self.confidence < 1:
             raise ValueError(f"confidence={self.confidence!r}; allowed: a number in (0, 1)")
         if not (math.isfinite(self.rho) and self.rho > 0):
@@ -99,7 +103,7 @@ PROTOCOLS = {
     "fast": Protocol(),
     "dfr": Protocol(
         solver="liblinear",
-        strengths=(1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01),
+        inverse_penalties=(1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01),
         balance="subsample",
         repeats=20,
         scaler="train",
@@ -120,9 +124,19 @@ def protocol(name: str | Protocol) -> Protocol:
 def probe_options(base: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """What differs from a probing protocol, typed as :class:`Protocol` declares it, and checked."""
     kinds = option_types(Protocol)
+    for former in FORMER_NAMES.keys() & given.keys():
+        print(f"warning: probe option {former!r} is now called {FORMER_NAMES[former]!r}", file=sys.stderr)
+    given = {FORMER_NAMES.get(name, name): value for name, value in given.items()}
     for name in given:
         if name not in kinds:
             raise ValueError(f"probe option {name!r} is unknown; allowed: {', '.join(kinds)}")
     options = {name: convert_value(f"probe option {name}", value, kinds[name]) for name, value in given.items()}
     protocol(base).replace(**options)
     return options
+
+
+def stored_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a protocol as files have them: plain values, under the names they had when jobs were first kept."""
+    stored = {name: former for former, name in FORMER_NAMES.items()}
+    values = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
+    return {stored.get(name, name): value for name, value in values.items()}

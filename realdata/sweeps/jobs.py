@@ -71,7 +71,9 @@ class Job:
     @property
     def evaluation(self) -> dict[str, Any]:
         """What the rows depend on beyond the configuration."""
-        options = {name: list(v) if isinstance(v, tuple) else v for name, v in self.probe_options.items()}
+        from realdata.measures.protocols import stored_options
+
+        options = stored_options(self.probe_options)
         return {"protocol": self.protocol, "probe_options": options, "seed": self.evaluation_seed}
 
 

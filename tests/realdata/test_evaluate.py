@@ -126,7 +126,7 @@ def test_probing_errors_are_those_of_the_probe_on_its_own_images(measured: Measu
     )
     assert measured.value("probing_error", "hard") == found.error.value
     assert measured.value("worst_group_probing_error", "hard") == found.worst_group_error.value
-    assert measured.value("probe_strength", "hard") == found.strength
+    assert measured.value("probe_strength", "hard") == found.inverse_penalty
     assert measured.value("group_probing_error", "hard", "car, one") == found.group_errors[1].value
 
 
@@ -139,7 +139,7 @@ def test_the_training_loss_of_the_checkpoint_is_passed_on(measured: Measured) ->
 def test_the_full_protocol_runs_and_agrees() -> None:
     data = made_up(validation=400, test=400)
     model = trained(data, steps=10)
-    dfr = PROTOCOLS["dfr"].replace(strengths=(1.0, 0.1), repeats=5, draws=50)
+    dfr = PROTOCOLS["dfr"].replace(inverse_penalties=(1.0, 0.1), repeats=5, draws=50)
     fast, full = (Measured(data, model, evaluate(model, data, CONFIGURATION, protocol=p)) for p in ("fast", dfr))
     # Same images, two estimates of one border: they differ by far less than the binomial deviation of 0.025.
     assert abs(fast.value("probing_error", "hard") - full.value("probing_error", "hard")) < 0.05

@@ -11,7 +11,7 @@ from realdata.measures.protocols import PROTOCOLS, Protocol, protocol
 linear_model = pytest.importorskip("sklearn.linear_model")
 
 FAST, DFR = PROTOCOLS["fast"], PROTOCOLS["dfr"]
-FEW = DFR.replace(strengths=(1.0, 0.1, 0.01), repeats=3)
+FEW = DFR.replace(inverse_penalties=(1.0, 0.1, 0.01), repeats=3)
 
 
 def attributes(samples: int, agreement: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -49,7 +49,7 @@ def test_dfr_is_the_published_procedure() -> None:
     order = draws.permutation(300)
     chosen_on, half = order[:150], balanced(order[150:])
     best, best_worst = 0.0, -1.0
-    for c in FEW.strengths:
+    for c in FEW.inverse_penalties:
         mean, std = fit[half].astype(float).mean(0), fit[half].astype(float).std(0)
         right = classifier(c).fit((fit[half] - mean) / std, fit_hard[half]).predict((fit[chosen_on] - mean) / std)
         right = right == fit_hard[chosen_on]
@@ -66,7 +66,7 @@ def test_dfr_is_the_published_procedure() -> None:
     final.coef_, final.intercept_ = np.mean([f.coef_ for f in fits], 0), np.mean([f.intercept_ for f in fits], 0)
     predicted = final.predict((evaluate - mean) / std)
 
-    assert found.strength == best
+    assert found.inverse_penalty == best
     np.testing.assert_array_equal(found.predicted, predicted)
     errors = [1 - (predicted == hard)[group == g].mean() for g in range(4)]
     assert [e.value for e in found.group_errors] == pytest.approx(errors)
@@ -83,19 +83,19 @@ def test_the_fast_protocol_chooses_by_the_balanced_log_loss_of_two_folds() -> No
     found = probe(x, hard, group, x, hard, group, FAST, seed=7)
     order = np.random.default_rng(7).permutation(200)
     halves = [np.concatenate([order[group[order] == g] for g in range(4)])[start::2] for start in (0, 1)]
-    loss = np.zeros((len(FAST.strengths), 200))
+    loss = np.zeros((len(FAST.inverse_penalties), 200))
     for fit, check in (halves, halves[::-1]):
         mean, std = x[fit].astype(float).mean(0), x[fit].astype(float).std(0)
         count = np.bincount(group[fit])
         weights = count.min() / count[group[fit]]
-        for k, c in enumerate(FAST.strengths):
+        for k, c in enumerate(FAST.inverse_penalties):
             model = linear_model.LogisticRegression(C=c, tol=1e-9, max_iter=1000)
             model.fit((x[fit] - mean) / std, hard[fit], sample_weight=weights)
             loss[k, check] = -model.predict_log_proba((x[check] - mean) / std)[np.arange(len(check)), hard[check]]
-    for k, c in enumerate(FAST.strengths):
+    for k, c in enumerate(FAST.inverse_penalties):
         expected = np.mean([loss[k][group == g].mean() for g in range(4)])
         assert found.tuning[c] == pytest.approx(-expected, rel=1e-3)
-    assert found.strength == max(FAST.strengths, key=lambda c: found.tuning[c])
+    assert found.inverse_penalty == max(FAST.inverse_penalties, key=lambda c: found.tuning[c])
     assert len(set(found.tuning.values())) > 1
 
 
@@ -207,8 +207,8 @@ def test_unknown_settings_are_one_error_that_says_what_is_allowed() -> None:
         FAST.replace(repeats=20)
     with pytest.raises(ValueError, match="selection='loss' with solver='liblinear'"):
         DFR.replace(selection="loss")
-    with pytest.raises(ValueError, match=r"strengths=\(\)"):
-        Protocol(strengths=())
+    with pytest.raises(ValueError, match=r"inverse_penalties=\(\)"):
+        Protocol(inverse_penalties=())
 
 
 @pytest.mark.parametrize(
@@ -231,8 +231,8 @@ def test_bad_input_is_one_error_that_says_what_is_allowed(changed: dict[str, obj
         probe(**{**good, **changed})  # type: ignore[arg-type]
 
 
-def classifier(strength: float) -> linear_model.LogisticRegression:
+def classifier(inverse_penalty: float) -> linear_model.LogisticRegression:
     """The published protocol's classifier, in the words of whichever scikit-learn is installed."""
     old = linear_model.LogisticRegression().get_params().get("penalty") == "l2"
     penalty = {"penalty": "l1"} if old else {"l1_ratio": 1.0}
-    return linear_model.LogisticRegression(C=strength, solver="liblinear", random_state=7, **penalty)
+    return linear_model.LogisticRegression(C=inverse_penalty, solver="liblinear", random_state=7, **penalty)

@@ -11,7 +11,7 @@ linear_model = pytest.importorskip("sklearn.linear_model")
 
 torch = pytest.importorskip("torch")
 
-STRENGTHS = (10.0, 0.1, 0.001)
+INVERSE_PENALTIES = (10.0, 0.1, 0.001)
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
 
@@ -43,9 +43,11 @@ def test_coefficients_are_those_of_scikit_learn(
 ) -> None:
     x, y = correlated(samples, features, classes)
     weights = np.random.default_rng(1).uniform(0.1, 3, samples) if weighted else None
-    for strength, ours in zip(STRENGTHS, fit_path(x, y, classes, STRENGTHS, weights, device=device), strict=True):
+    for inverse_penalty, ours in zip(
+        INVERSE_PENALTIES, fit_path(x, y, classes, INVERSE_PENALTIES, weights, device=device), strict=True
+    ):
         # To the limit: scikit-learn stops at a gradient, and a weak penalty leaves flat directions.
-        reference = linear_model.LogisticRegression(C=strength, tol=1e-9, max_iter=20000, solver="newton-cg")
+        reference = linear_model.LogisticRegression(C=inverse_penalty, tol=1e-9, max_iter=20000, solver="newton-cg")
         theirs = centred(reference.fit(x, y, sample_weight=weights))
         np.testing.assert_allclose(ours.weight, theirs.weight, atol=1e-4)
         np.testing.assert_allclose(ours.bias, theirs.bias, atol=1e-4)
@@ -66,8 +68,8 @@ def test_the_gradient_at_the_end_is_as_small_as_promised() -> None:
 def test_strengths_come_back_in_the_order_asked_for() -> None:
     x, y = correlated(100, 5, 3)
     together = fit_path(x, y, 3, [0.01, 10.0, 0.1], tolerance=1e-9)
-    for strength, ours in zip([0.01, 10.0, 0.1], together, strict=True):
-        [alone] = fit_path(x, y, 3, [strength], tolerance=1e-9)
+    for inverse_penalty, ours in zip([0.01, 10.0, 0.1], together, strict=True):
+        [alone] = fit_path(x, y, 3, [inverse_penalty], tolerance=1e-9)
         np.testing.assert_allclose(ours.weight, alone.weight, atol=1e-8)
     sizes = [np.linalg.norm(c.weight) for c in together]
     assert sizes[0] < sizes[2] < sizes[1]
@@ -101,8 +103,8 @@ def test_a_class_without_examples_is_never_predicted(fit: object) -> None:
 def test_two_classes_with_an_l1_penalty_are_liblinears() -> None:
     x, y = correlated(150, 10, 2)
     fits, unconverged = fit_l1(x, y, 2, [1.0, 0.05])
-    for strength, ours in zip([1.0, 0.05], fits, strict=True):
-        theirs = liblinear(strength).fit(x, y)
+    for inverse_penalty, ours in zip([1.0, 0.05], fits, strict=True):
+        theirs = liblinear(inverse_penalty).fit(x, y)
         np.testing.assert_allclose(ours.weight[1] - ours.weight[0], theirs.coef_[0])
         np.testing.assert_allclose(ours.bias[1] - ours.bias[0], theirs.intercept_[0])
         assert (ours.predict(x) == theirs.predict(x)).all()
@@ -135,22 +137,30 @@ def test_fits_that_end_at_the_limit_of_iterations_are_counted(monkeypatch: pytes
         ({"features": np.full((4, 2), np.nan)}, "features contains"),
         ({"target": np.array([0, 1, 2, 1])}, r"target contains 0\.\.2"),
         ({"target": np.zeros(4, dtype=int)}, "target contains 1 class"),
-        ({"strengths": []}, r"strengths=\(\)"),
-        ({"strengths": [0.0]}, "strengths="),
+        ({"inverse_penalties": []}, r"inverse_penalties=\(\)"),
+        ({"inverse_penalties": [0.0]}, "inverse_penalties="),
         ({"sample_weight": np.array([1.0, -1, 1, 1])}, "sample_weight contains -1"),
     ],
-    ids=["lengths", "nan", "unknown class", "one class", "no strength", "strength zero", "negative weight"],
+    ids=[
+        "lengths",
+        "nan",
+        "unknown class",
+        "one class",
+        "no inverse_penalty",
+        "inverse_penalty zero",
+        "negative weight",
+    ],
 )
 def test_bad_input_is_one_error_that_says_what_is_allowed(changed: dict[str, object], named: str) -> None:
     good: dict[str, object] = {
-        "features": np.eye(4)[:, :2], "target": np.array([0, 1, 0, 1]), "classes": 2, "strengths": [1.0],
+        "features": np.eye(4)[:, :2], "target": np.array([0, 1, 0, 1]), "classes": 2, "inverse_penalties": [1.0],
     }  # fmt: skip
     with pytest.raises(ValueError, match=named):
         fit_path(**{**good, **changed})  # type: ignore[arg-type]
 
 
-def liblinear(strength: float) -> linear_model.LogisticRegression:
+def liblinear(inverse_penalty: float) -> linear_model.LogisticRegression:
     """The published protocol's classifier, in the words of whichever scikit-learn is installed."""
     old = linear_model.LogisticRegression().get_params().get("penalty") == "l2"
     penalty = {"penalty": "l1"} if old else {"l1_ratio": 1.0}
-    return linear_model.LogisticRegression(C=strength, solver="liblinear", random_state=0, **penalty)
+    return linear_model.LogisticRegression(C=inverse_penalty, solver="liblinear", random_state=0, **penalty)

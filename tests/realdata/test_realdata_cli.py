@@ -107,8 +107,8 @@ def test_there_is_a_flag_for_every_setting_and_each_arrives(tmp_path: Path) -> N
     values: dict[str, Any] = {
         "size": 32, "on_decode_error": "skip", "augmentation": "flip", "model": "mlp", "method": "asam",
         "effect": "weights", "rho": 0.3, "base": "adam", "lr": 0.01, "momentum": 0.8, "weight_decay": 1e-4,
-        "batch_size": 64, "epochs": 3, "schedule": "step", "warmup_epochs": 0.5, "levels": [0.3, 0.1], "stop_level": 0.02, "evaluations_per_epoch": 2,
-        "evaluation_examples": 500, "seed": 7, "precision": "bfloat16",
+        "batch_size": 64, "epochs": 3, "schedule": "step", "warmup_epochs": 0.5, "levels": [0.3, 0.1],
+        "stop_level": 0.02, "evaluations_per_epoch": 2, "evaluation_examples": 500, "seed": 7, "precision": "bfloat16",
     }  # fmt: skip
     fields = {entry.name for entry in dataclasses.fields(RunConfiguration)}
     assert set(values) == fields - {"data", "data_options", "model_options"}
@@ -176,15 +176,20 @@ def test_the_same_command_again_trains_and_evaluates_nothing(tmp_path: Path) -> 
     assert (directory / "evaluated.log").read_text() == evaluated
 
 
-def test_another_protocol_evaluates_again_without_training(tmp_path: Path) -> None:
+def test_another_protocol_evaluates_again_without_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     directory = run(tmp_path)
     trained = (directory / "trained.log").read_text()
-    run(tmp_path, "--protocol", "dfr", "--probe-option", "repeats=3", "--probe-option", "strengths=1,0.5")
+    run(tmp_path, "--protocol", "dfr", "--probe-option", "repeats=3", "--probe-option", "inverse_penalties=1,0.5")
     assert (directory / "trained.log").read_text() == trained
     lines = (directory / "evaluated.log").read_text().splitlines()
     assert lines == ["loss-0.4 1 0", "loss-0.2 1 0", "final 1 0", "loss-0.4 3 0", "loss-0.2 3 0", "final 3 0"]
     evaluation = json.loads((directory / "rows.json").read_text())["evaluation"]
+    # Under the name that files of finished jobs have for the inverse penalties.
     assert evaluation == {"protocol": "dfr", "probe_options": {"repeats": 3, "strengths": [1.0, 0.5]}, "seed": 0}
+    evaluated = (directory / "evaluated.log").read_text()
+    run(tmp_path, "--protocol", "dfr", "--probe-option", "repeats=3", "--probe-option", "strengths=1,0.5")
+    assert (directory / "evaluated.log").read_text() == evaluated
+    assert "warning: probe option 'strengths' is now called 'inverse_penalties'" in capsys.readouterr().err
 
 
 def test_a_failing_run_says_where_and_why_and_keeps_the_traceback(
