@@ -5,8 +5,9 @@ Two protocols are named in :data:`PROTOCOLS`, any other is a :class:`Protocol` o
 ``"dfr"``   deep feature reweighting (Kirichenko, Izmailov, Wilson 2023, arXiv 2204.02937), as published: the images to
             fit on are shuffled and halved; one half is cut down to its smallest group, standardised, and an l1 logistic
             regression (liblinear) fitted for each inverse penalty C; the best worst-group accuracy on the other half
-            wins (of equal ones the first). Then 20 random subsamples, balanced by group, of all images to fit on, each fitted
-            with that C; coefficients and intercepts are averaged. Features are standardised there by the training set.
+            wins (of equal ones the first). Then 20 random subsamples, balanced by group, of all images to fit on, each
+            fitted with that C; coefficients and intercepts are averaged. Features are standardised there by the
+            training set.
 ``"fast"``  the default, for sweeps: the same idea with one multinomial ridge regression. Instead of discarding
             examples of large groups it weights them by (smallest group / own group), the expectation of that
             subsampling; C is chosen in two folds by the mean over groups of the log loss, which is smooth, where the

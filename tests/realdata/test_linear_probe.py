@@ -146,8 +146,8 @@ def test_fits_that_end_at_the_limit_of_iterations_are_counted(monkeypatch: pytes
         "nan",
         "unknown class",
         "one class",
-        "no inverse_penalty",
-        "inverse_penalty zero",
+        "no penalty",
+        "infinite penalty",
         "negative weight",
     ],
 )
