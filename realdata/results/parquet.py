@@ -1,6 +1,6 @@
 """The results of a folder of jobs as one Parquet table, one row per run, checkpoint and measure; and its exact setting.
 
-    from realdata.results import read_results
+    from realdata import read_results
     table = read_results("out/sweep/results.parquet")
 
 ``results.json`` beside it holds per run the configuration, status (with the reason where there is no result), versions
