@@ -29,6 +29,7 @@ from kernels.problem import TrainingProblem
 from realdata.datasets.base import FIT
 from sambalance_tools.arrays import FloatArray, IntArray
 from sambalance_tools.checks import require_whole
+from sambalance_tools.statistics import CONFIDENCE
 from toymodels import theory
 from toymodels.theory.elementary import sigmoid
 
@@ -42,7 +43,6 @@ RATE = 0.01
 RECORDS = 100
 MOST_STEPS = 64_000
 """Where the mean weight is still above the target after these, the features cannot tell the classes apart so well."""
-CONFIDENCE = 0.95
 BLOCK = 50
 """Draws of the bootstrap that are trained at once."""
 

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sambalance_tools.checks import require_choice
+from sambalance_tools.statistics import CONFIDENCE
 
 AVERAGES = ("raw", "mean", "worst", "adjusted")
-CONFIDENCE = 0.95
 BOOTSTRAP_DRAWS = 1000
 
 FloatArray = NDArray[np.float64]
@@ -155,15 +155,11 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[floa
         >>> [round(x, 4) for x in wilson(0, 10)]
         [0.0, 0.2775]
     """
-    from scipy.special import ndtri
+    from scipy.stats import binomtest
 
     if not 0 < confidence < 1:
         raise ValueError(f"confidence={confidence!r}; allowed: a number in (0, 1)")
     if n == 0:
         return math.nan, math.nan
-    z = float(ndtri(0.5 + confidence / 2))
-    share, scale = successes / n, 1 + z * z / n
-    centre = (share + z * z / (2 * n)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    # At 0 and n one end is exact in theory and off by rounding in floating point.
-    return (0.0 if successes == 0 else centre - half), (1.0 if successes == n else centre + half)
+    interval = binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)

@@ -23,9 +23,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from realdata.measures.group_accuracy import BOOTSTRAP_DRAWS, CONFIDENCE
+from realdata.measures.group_accuracy import BOOTSTRAP_DRAWS
 from realdata.values import convert_value, option_types
 from sambalance_tools.checks import require_choice, require_whole
+from sambalance_tools.statistics import CONFIDENCE
 
 FORMER_NAMES = {"strengths": "inverse_penalties"}
 """What options of a protocol were called in earlier versions; files of finished jobs go on saying so."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from realdata.results.summary import CONFIDENCE, t_interval
+from sambalance_tools.statistics import CONFIDENCE, t_interval
 
 MATCH = 1.1
 """A level is matched if the mean training losses there differ by at most this factor."""

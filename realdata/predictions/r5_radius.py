@@ -20,8 +20,8 @@ from realdata.predictions.prediction import (
     untestable,
 )
 from realdata.predictions.runs import radius_rule
-from realdata.results.summary import CONFIDENCE
 from realdata.sweeps.jobs import DIVERGED
+from sambalance_tools.statistics import CONFIDENCE
 
 ERROR = "mean_group_probing_error"
 MARGIN = 0.01

@@ -21,9 +21,9 @@ from realdata.predictions.prediction import (
     combine,
 )
 from realdata.results.parquet import read_columns
-from realdata.results.summary import CONFIDENCE
 from realdata.results.text_table import TableCell, TextTable
 from sambalance_tools.files import atomic_path, write_text
+from sambalance_tools.statistics import CONFIDENCE
 
 if TYPE_CHECKING:
     import pandas as pd

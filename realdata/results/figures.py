@@ -5,19 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from realdata.results.summary import (
-    ALL_TARGETS,
-    MEASURES,
-    SGD,
-    Measure,
-    Panel,
-    Rule,
-    Values,
-    rule_name,
-    t_interval,
-    values_of,
-)
+from realdata.results.summary import ALL_TARGETS, MEASURES, SGD, Measure, Panel, Rule, Values, rule_name, values_of
 from realdata.results.tables import level_name, what_it_is
+from sambalance_tools.statistics import t_interval
 from toymodels.plots import new_figure
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from realdata.configuration import METHODS, STORED_NAMES
 from realdata.datasets.base import DIFFERENCES
 from realdata.results.parquet import setting_of_values
+from sambalance_tools.statistics import t_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 DEFAULTS_SHOWN = ("model", "epochs", "base", "lr", "momentum", "weight_decay", "batch_size", "schedule", "augmentation")
 """Settings that the heading of a panel always names; others only where they differ from the default."""
 
-CONFIDENCE = 0.95
 ALL_TARGETS = "mean of targets"
 
 Rule = tuple[str, str, float]
@@ -267,18 +267,6 @@ def _cell(values: Sequence[float], planned: int, reasons: tuple[str, ...]) -> Ce
         return Cell(None, None, 0, planned, reasons)
     mean, half = t_interval(values)
     return Cell(mean, half, len(values), planned, reasons)
-
-
-def t_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float | None]:
-    """Mean and half width of Student's t-interval; the width is None for fewer than two values."""
-    n = len(values)
-    mean = sum(values) / n
-    if n < 2:
-        return mean, None
-    from scipy.stats import t
-
-    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
-    return mean, float(t.ppf(0.5 + confidence / 2, n - 1)) * deviation / math.sqrt(n)
 
 
 def _grouped(missing: Mapping[int, str]) -> tuple[str, ...]:

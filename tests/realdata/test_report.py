@@ -16,10 +16,11 @@ from test_results import row, store
 from realdata.commands import report
 from realdata.configuration import RunConfiguration
 from realdata.results.parquet import read_results, read_settings, write_results
-from realdata.results.summary import ALL_TARGETS, MEASURES, Panel, panels, rule_name, t_interval, values_of
+from realdata.results.summary import ALL_TARGETS, MEASURES, Panel, panels, rule_name, values_of
 from realdata.results.tables import excludes_zero, format_cell, panel_tables
 from realdata.results.text_table import TableCell, TextTable
 from sambalance_tools.command_line import run_command
+from sambalance_tools.statistics import t_interval
 
 HARD = MEASURES[0]
 SGD, SAM = ("sgd", "full", 0.0), ("sam", "full", 0.1)
