@@ -31,11 +31,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sambalance_tools.checks import require_choice
 from toymodels.metrics import gini, lorenz
-
-KINDS = ("error", "norm")
-NORMS = ("l2", "linf", "none")
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -86,8 +82,8 @@ def weight_logits(logits: NDArray[np.floating], label: IntArray) -> FloatArray:
     return np.logaddexp.reduce(others, axis=1) - own
 
 
-def example_weights(logits: NDArray[np.floating], label: IntArray, kind: str = "error") -> FloatArray:
-    """Weights lambda_n in [0, 1]: ``"error"`` 1 - p_y, or ``"norm"`` ||p - e_y|| / sqrt 2.
+def example_weights(logits: NDArray[np.floating], label: IntArray) -> FloatArray:
+    """Weights lambda_n = 1 - p_y in [0, 1].
 
     Exact for well-fitted examples too, whose 1 - p_y is far below the rounding of p_y.
 
@@ -95,20 +91,13 @@ def example_weights(logits: NDArray[np.floating], label: IntArray, kind: str = "
         logits: ``[n, C]``. label: ``[n]``.
 
     Raises:
-        ValueError: for an unknown kind, arrays that do not fit, or unknown labels.
+        ValueError: for arrays that do not fit, or unknown labels.
 
     Example:
         >>> float(example_weights(np.array([[0.0, 50.0]]), np.array([1]))[0])
         1.9287498479639178e-22
     """
-    require_choice("kind", kind, KINDS)
-    margin = -weight_logits(logits, label)
-    error = np.exp(-np.logaddexp(0.0, margin))
-    if kind == "error":
-        return error
-    others = np.exp(logits.astype(np.float64) - np.logaddexp.reduce(logits.astype(np.float64), axis=1)[:, None])
-    others[np.arange(len(label)), label] = 0.0
-    return np.sqrt((error**2 + (others**2).sum(axis=1)) / 2)
+    return np.exp(-np.logaddexp(0.0, -weight_logits(logits, label)))
 
 
 def last_layer_gradient(
@@ -133,21 +122,18 @@ def last_layer_phantom(
     features: NDArray[np.floating],
     label: IntArray,
     rho: float,
-    norm: str = "l2",
     sample_weights: FloatArray | None = None,
 ) -> Head:
-    """C21: the head at LSAM's phantom point. A gradient of zero moves nothing.
+    """C21: the head at LSAM's phantom point (l2 norm). A gradient of zero moves nothing.
 
     Args:
         features: ``[n, D]`` of the examples whose loss is differentiated (in training: one batch). label: ``[n]``.
         rho: radius >= 0.
-        norm: ``"l2"`` SAM, ``"linf"``, ``"none"`` (not normalised).
         sample_weights: ``[n]`` pi_n; None: 1/n each.
 
     Raises:
-        ValueError: for a radius or norm that is not allowed, or arrays that do not fit.
+        ValueError: for a radius that is not allowed, or arrays that do not fit.
     """
-    require_choice("norm", norm, NORMS)
     if not (math.isfinite(rho) and rho >= 0):
         raise ValueError(f"rho={rho!r}; allowed: a finite number >= 0")
     slope = last_layer_gradient(head, features, label, sample_weights)
@@ -156,23 +142,18 @@ def last_layer_phantom(
     largest = max(float(np.abs(part).max()) for part in parts)
     if largest == 0:
         return head
-    if norm == "linf":
-        moves = [rho * np.sign(part) for part in parts]
-    elif norm == "none":
-        moves = [rho * part for part in parts]
-    else:
-        length = math.sqrt(sum(float(((part / largest) ** 2).sum()) for part in parts))
-        moves = [rho * (part / largest) / length for part in parts]
+    length = math.sqrt(sum(float(((part / largest) ** 2).sum()) for part in parts))
+    moves = [rho * (part / largest) / length for part in parts]
     return Head(head.weight + moves[0], None if head.bias is None else head.bias + moves[1])
 
 
 def last_layer_phantom_logits(
-    head: Head, features: NDArray[np.floating], label: IntArray, rho: float, batch_size: int, norm: str = "l2"
+    head: Head, features: NDArray[np.floating], label: IntArray, rho: float, batch_size: int
 ) -> FloatArray:
     """Logits ``[n, C]`` at the phantom head of each example's own batch of consecutive examples, as in training."""
     logits = np.empty((len(label), len(head.weight)))
     for rows in batches(len(label), batch_size):
-        phantom = last_layer_phantom(head, features[rows], label[rows], rho, norm)
+        phantom = last_layer_phantom(head, features[rows], label[rows], rho)
         logits[rows] = phantom.logits(features[rows])
     return logits
 

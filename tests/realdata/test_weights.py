@@ -55,16 +55,13 @@ def test_weights_are_the_pull_on_the_logits(classes: int) -> None:
     np.testing.assert_allclose(
         example_weights(logits.detach().numpy(), label), -pull[rows, label], rtol=1e-12, atol=1e-15
     )
-    norm = example_weights(logits.detach().numpy(), label, "norm")
-    np.testing.assert_allclose(norm, np.linalg.norm(pull, axis=1) / np.sqrt(2), rtol=1e-12, atol=1e-15)
 
 
 def test_two_classes_have_the_weight_of_the_theory() -> None:
     head, features, label = example(2, bias=False)
     logits = head.logits(features)
     margin = np.where(label == 1, 1, -1) * (logits[:, 1] - logits[:, 0])
-    for kind in ("error", "norm"):
-        np.testing.assert_allclose(example_weights(logits, label, kind), 1 / (1 + np.exp(margin)), rtol=1e-12)
+    np.testing.assert_allclose(example_weights(logits, label), 1 / (1 + np.exp(margin)), rtol=1e-12)
     np.testing.assert_allclose(weight_logits(logits, label), -margin, rtol=1e-12)
 
 
@@ -74,7 +71,6 @@ def test_weights_of_well_fitted_examples_do_not_round_to_zero() -> None:
     expected = [np.log(2) - 60, 700.0, -800.0]
     np.testing.assert_allclose(weight_logits(logits, label), expected, rtol=1e-9)
     np.testing.assert_allclose(example_weights(logits, label)[:2], [2 * np.exp(-60.0), 1.0], rtol=1e-9)
-    assert np.isfinite(example_weights(logits, label, "norm")).all()
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["equal", "weighted"])
@@ -98,13 +94,12 @@ def test_the_last_layer_law_is_a_perturbed_forward_pass(classes: int, bias: bool
     assert (phantom.bias is None) == (not bias)
 
 
-@pytest.mark.parametrize(("norm", "sam_norm"), [("l2", "l2"), ("linf", "linf"), ("none", None)])
-def test_the_last_layer_law_is_the_second_point_of_lsam(norm: str, sam_norm: str | None) -> None:
+def test_the_last_layer_law_is_the_second_point_of_lsam() -> None:
     from kernels import SAM
 
     head, features, label = example(4, bias=True)
     module, seen = layer(head), []
-    optimizer = SAM(module, torch.optim.SGD, rho=RHO, perturb="last-layer", norm=sam_norm, lr=0.1)
+    optimizer = SAM(module, torch.optim.SGD, rho=RHO, perturb="last-layer", lr=0.1)
 
     def closure() -> torch.Tensor:
         logits = module(torch.tensor(features))
@@ -114,7 +109,7 @@ def test_the_last_layer_law_is_the_second_point_of_lsam(norm: str, sam_norm: str
         return loss
 
     optimizer.step(closure)
-    phantom = last_layer_phantom(head, features, label, RHO, norm)
+    phantom = last_layer_phantom(head, features, label, RHO)
     np.testing.assert_allclose(phantom.logits(features), seen[1], atol=1e-12)
 
 
@@ -199,8 +194,6 @@ def test_association_says_which_value_speaks_for_which_class() -> None:
 
 def test_bad_input_is_one_error_that_says_what_is_allowed() -> None:
     head, features, label = example(3, bias=True)
-    with pytest.raises(ValueError, match="kind='l1' is not known; allowed: error, norm"):
-        example_weights(head.logits(features), label, "l1")
     with pytest.raises(ValueError, match=r"label contains 0\.\.7; allowed: 0\.\.2"):
         weight_logits(head.logits(features), np.where(label == 2, 7, 0))
     with pytest.raises(ValueError, match="rho=-1; allowed: a finite number >= 0"):
