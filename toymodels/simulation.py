@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,6 +97,25 @@ def save_dataset(
         dataset.to_netcdf(partial, engine="h5netcdf")
         for name, part in (groups or {}).items():
             part.to_netcdf(partial, engine="h5netcdf", group=name, mode="a")
+
+
+def load_datasets(path: str | os.PathLike[str], groups: Sequence[str], what: str) -> list[xr.Dataset]:
+    """What :func:`save_dataset` has written: the datasets at the root and of the named groups, in memory.
+
+    Raises:
+        ValueError: says why the file of ``--from`` cannot be read as ``what``.
+    """
+    import xarray as xr
+
+    found = []
+    try:
+        for group in ("/", *groups):
+            with xr.open_dataset(path, group=group, engine="h5netcdf") as stored:
+                found.append(stored.load())
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())  # HDF5 puts line breaks into its messages
+        raise ValueError(f"--from={path} cannot be read as {what} ({reason})") from None
+    return found
 
 
 class _Columns:

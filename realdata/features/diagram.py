@@ -32,7 +32,7 @@ from sambalance_tools.progress import Progress, part_of
 from toymodels import metrics
 from toymodels.metrics import Phase, classify
 from toymodels.prediction import Boundary, flow_advantage, sign_change
-from toymodels.simulation import save_dataset
+from toymodels.simulation import load_datasets, save_dataset
 from toymodels.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -106,18 +106,13 @@ class FeatureDiagram:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> FeatureDiagram:
         """Read a diagram written by :meth:`save`; a ValueError says why a file cannot be one."""
-        import xarray as xr
-
+        what = "a phase diagram of real features"
+        parts = load_datasets(path, ("real_gd", "toy", "toy_gd"), what)
         try:
-            parts = []
-            for group in ("/", "real_gd", "toy", "toy_gd"):
-                with xr.open_dataset(path, group=group, engine="h5netcdf") as stored:
-                    parts.append(stored.load())
             about = json.loads(parts[0].attrs["about"])
             sweep = Sweep.from_config(parts[0].attrs["config"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = " ".join(str(error).split())  # HDF5 puts line breaks into its messages
-            raise ValueError(f"--from={path} cannot be read as a phase diagram of real features ({reason})") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"--from={path} cannot be read as {what} ({error})") from None
         return cls(sweep, about, *parts)
 
     # --- maps --------------------------------------------------------------------------------------------------------

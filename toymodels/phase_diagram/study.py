@@ -18,7 +18,7 @@ from toymodels.data import FeatureData
 from toymodels.networks import Network
 from toymodels.phase_diagram import METRICS
 from toymodels.rules import UpdateRule
-from toymodels.simulation import save_dataset, simulate
+from toymodels.simulation import load_datasets, save_dataset, simulate
 from toymodels.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -106,16 +106,7 @@ class Diagram:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Diagram:
         """Read a diagram written by :meth:`save`; a ValueError says why a file cannot be one."""
-        import xarray as xr
-
-        parts = []
-        for group in ("/", "gd", "nominal"):
-            try:
-                with xr.open_dataset(path, group=group, engine="h5netcdf") as stored:
-                    parts.append(stored.load())
-            except (OSError, ValueError, KeyError) as error:
-                reason = " ".join(str(error).split())  # HDF5 puts line breaks into its messages
-                raise ValueError(f"--from={path} cannot be read as a phase diagram ({reason})") from None
+        parts = load_datasets(path, ("gd", "nominal"), "a phase diagram")
         if "config" not in parts[0].attrs or "status" not in parts[0]:
             raise ValueError(f"--from={path} holds no phase diagram; allowed: a file written by this command")
         try:
