@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from realdata.datasets.base import SUBSET, Card, Images
+from realdata.datasets.base import Card, Images
 from realdata.datasets.cache import digest
-from realdata.datasets.domains import HOLDOUT_HELP, SEED_HELP, TargetOptions, deal_environments, target_splits
-from realdata.datasets.labelled import MNIST_TREE, idx_partitions
+from realdata.datasets.domains import TargetOptions, deal_environments, options_help, target_splits
+from realdata.datasets.labelled import MNIST_TREE, idx_partitions, title_of_digits
 from realdata.datasets.sources import FileSource, GreySource, ImageSource, Opened, Reader, Rows, rows_of
 from realdata.datasets.specification import Contents, DataSetSpec
 
@@ -26,11 +26,7 @@ COLOUR_NOISE = (0.1, 0.2, 0.9)
 LABEL_NOISE = 0.25
 SHAPES, COLOURS = ("digit 5-9", "digit 0-4"), ("red", "green")
 
-OPTIONS_HELP = {
-    "target": f"the environment that is not trained on: one of {', '.join(ENVIRONMENTS)}",
-    "holdout": HOLDOUT_HELP,
-    "seed": SEED_HELP.replace("of ", "of the noise and of ", 1),
-}
+OPTIONS_HELP = options_help(ENVIRONMENTS, drawn="the noise")
 
 
 @dataclass(frozen=True)
@@ -88,10 +84,10 @@ def inspect(root: Path, options: Options) -> Contents:
     label = shape ^ (generator.random(len(digit)) < LABEL_NOISE)
     colour = label ^ (generator.random(len(digit)) < np.array(COLOUR_NOISE)[environment])
     split, probe_split = target_splits(environment, ENVIRONMENTS, options.target, options.holdout, options.seed)
-    full = len(digit) == 70_000
+    title, differences = title_of_digits("ColoredMNIST", len(digit))
     return Contents(
-        title="ColoredMNIST" if full else f"ColoredMNIST (subset: {len(digit):,} images)",
-        differences=() if full else (SUBSET,),
+        title=title,
+        differences=differences,
         source=Coloured(GreySource(images), colour),
         label=label,
         hard=shape,

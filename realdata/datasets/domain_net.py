@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from realdata.datasets.base import Card
-from realdata.datasets.domains import DomainOptions, Folders, options_help
+from realdata.datasets.domains import TRANSFORM_HELP, DomainOptions, Folders, options_help
 from realdata.datasets.specification import DataSetSpec
 from realdata.datasets.transforms import AUTO
 
@@ -40,6 +40,7 @@ SPEC = DataSetSpec(
     options=Options,
     options_help={
         **options_help(FOLDERS.environments),
+        "transform": TRANSFORM_HELP,
         "duplicates": "file with paths (ENVIRONMENT/CLASS/IMAGE) to leave out, none, or auto:"
         " domain_net_duplicates.txt beside the environments where it is",
     },
@@ -51,4 +52,5 @@ SPEC = DataSetSpec(
     ),
     inspect=FOLDERS.inspect,
     source_of_files="the authors' page or DomainBed's download script, both under the authors' terms",
+    environments=FOLDERS.environments,
 )

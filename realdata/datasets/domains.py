@@ -40,8 +40,6 @@ from realdata.datasets.specification import (
 from realdata.datasets.transforms import AUTO, TRANSFORMS, Presets, canonical_name
 from sambalance_tools.checks import require_choice, require_whole
 
-HOLDOUT_HELP = "share of each source that validates, and of the target that measures a probe"
-SEED_HELP = "of the split of each environment"
 TRANSFORM_HELP = f"from file to pixels: {', '.join(TRANSFORMS)}; auto: domainbed for images of 128 pixels or more"
 
 PRESETS = Presets({}, "domainbed")
@@ -246,12 +244,20 @@ def _duplicates(base: Path, options: Any) -> list[str]:
         ) from None
 
 
-OPTIONS_HELP = {"holdout": HOLDOUT_HELP, "seed": SEED_HELP, "transform": TRANSFORM_HELP}
+def options_help(environments: Sequence[str], kind: str = "", drawn: str = "") -> dict[str, str]:
+    """What the options of :class:`TargetOptions` mean.
 
-
-def options_help(environments: Sequence[str]) -> dict[str, str]:
-    """What the options of a data set in folders mean."""
-    return {"target": f"the environment that is not trained on: one of {', '.join(environments)}", **OPTIONS_HELP}
+    Args:
+        environments: names of the environments.
+        kind: what they are, if their names do not say it.
+        drawn: what the seed draws beside the split of each environment.
+    """
+    one = f"{kind}, one of" if kind else "one of"
+    return {
+        "target": f"the environment that is not trained on: {one} {', '.join(environments)}",
+        "holdout": "share of each source that validates, and of the target that measures a probe",
+        "seed": f"of {drawn} and of the split of each environment" if drawn else "of the split of each environment",
+    }
 
 
 @dataclass(frozen=True)
@@ -285,7 +291,7 @@ def domain_spec(folders: Folders, options: type[DomainOptions], card: Card, sour
     return DataSetSpec(
         name=folders.name,
         options=options,
-        options_help=options_help(folders.environments),
+        options_help={**options_help(folders.environments), "transform": TRANSFORM_HELP},
         tree=folders.tree,
         card=card,
         inspect=folders.inspect,

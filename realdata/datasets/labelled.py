@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from realdata.datasets.base import SUBSET
 from realdata.datasets.folders import (
     count_images,
     count_words,
@@ -56,6 +57,9 @@ MNIST/raw/ (or MNIST/, raw/, the root itself), each file plain or with .gz:
 
 FASHION_TREE = MNIST_TREE.replace("MNIST/raw/ (or MNIST/, ", "FashionMNIST/raw/ (or FashionMNIST/, ")
 
+MNIST_IMAGES = 70_000
+"""Of MNIST, and of Fashion-MNIST, both partitions."""
+
 BORDER = 2
 """28 to 32 pixels."""
 
@@ -96,8 +100,13 @@ def read_labelled(name: str, root: Path, classes: Sequence[str]) -> Labelled:
         place[label[chosen]],
         test[chosen],
         (TITLES[name], f"{folder}: {int((~test).sum()):,} + {count_words(int(test.sum()), 'image')}"),
-        complete=len(label) == 70_000,
+        complete=len(label) == MNIST_IMAGES,
     )
+
+
+def title_of_digits(name: str, images: int) -> tuple[str, tuple[str, ...]]:
+    """Title of a data set that is made of all of MNIST, and how it differs from the published one."""
+    return (name, ()) if images == MNIST_IMAGES else (f"{name} (subset: {images:,} images)", (SUBSET,))
 
 
 def cifar10(root: Path, classes: Sequence[str]) -> Labelled:

@@ -13,20 +13,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from realdata.datasets.base import SUBSET, Card
+from realdata.datasets.base import Card
 from realdata.datasets.cache import cached_array, digest
-from realdata.datasets.domains import HOLDOUT_HELP, SEED_HELP, TargetOptions, deal_environments, target_splits
-from realdata.datasets.labelled import DIGITS, MNIST_TREE, idx_partitions
+from realdata.datasets.domains import TargetOptions, deal_environments, options_help, target_splits
+from realdata.datasets.labelled import DIGITS, MNIST_TREE, idx_partitions, title_of_digits
 from realdata.datasets.sources import FileSource, GreySource, Opened, Reader
 from realdata.datasets.specification import Contents, DataSetSpec
 
 ENVIRONMENTS = ("0", "15", "30", "45", "60", "75")
 
-OPTIONS_HELP = {
-    "target": f"the environment that is not trained on: an angle in degrees, one of {', '.join(ENVIRONMENTS)}",
-    "holdout": HOLDOUT_HELP,
-    "seed": SEED_HELP.replace("of ", "of the shuffling and of ", 1),
-}
+OPTIONS_HELP = options_help(ENVIRONMENTS, "an angle in degrees", "the shuffling")
 
 
 @dataclass(frozen=True)
@@ -69,10 +65,10 @@ def inspect(root: Path, options: Options) -> Contents:
     images, digit, _, folder = idx_partitions(root, fashion=False)
     environment = deal_environments(np.random.default_rng([options.seed, 0x40]), len(digit), len(ENVIRONMENTS))
     split, probe_split = target_splits(environment, ENVIRONMENTS, options.target, options.holdout, options.seed)
-    full = len(digit) == 70_000
+    title, differences = title_of_digits("RotatedMNIST", len(digit))
     return Contents(
-        title="RotatedMNIST" if full else f"RotatedMNIST (subset: {len(digit):,} images)",
-        differences=() if full else (SUBSET,),
+        title=title,
+        differences=differences,
         source=Rotated(images, np.array([int(name) for name in ENVIRONMENTS])[environment]),
         label=digit,
         hard=digit,

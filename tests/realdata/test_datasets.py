@@ -129,6 +129,7 @@ def test_the_same_files_and_options_have_one_fingerprint(name: str, written: Cal
 def test_every_option_is_explained(name: str):
     declared = datasets.spec(name)
     assert set(declared.options_help) == {entry.name for entry in dataclasses.fields(declared.options)}
+    assert bool(declared.environments) == ("target" in declared.options_help)
 
 
 @pytest.mark.parametrize("name", [name for name, (_, options) in WRITERS.items() if options])
