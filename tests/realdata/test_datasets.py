@@ -345,7 +345,7 @@ def test_options_that_are_not_allowed(name: str, options: dict[str, str], messag
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"broken": "ignore"}, "broken='ignore' is not known; allowed: fatal, skip"),
+        ({"on_decode_error": "ignore"}, "on_decode_error='ignore' is not known; allowed: fatal, skip"),
         ({"size": 0}, "size=0; allowed: a whole number >= 1"),
     ],
 )

@@ -167,8 +167,8 @@ def test_a_broken_image_is_fatal_and_named_or_left_out_and_named(lazy: bool, roo
     (folder / "cartoon" / "horse" / "2.jpg").write_bytes(b"")
     whole = standins.write_pacs(root.parent / "whole").parent
 
-    def load(place: Path, broken: str) -> ImageData:
-        return datasets.load("pacs", place, PACS, broken=broken, cache=cache, lazy=lazy)
+    def load(place: Path, on_decode_error: str) -> ImageData:
+        return datasets.load("pacs", place, PACS, on_decode_error=on_decode_error, cache=cache, lazy=lazy)
 
     for _ in range(2):  # The second time from the cache.
         if lazy:
