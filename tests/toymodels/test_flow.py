@@ -210,13 +210,9 @@ def collapses(mu: tuple[float, float], start: tuple[float, float], rho: float) -
 @pytest.mark.parametrize("start", [(0.4, 0.4), (0.6, 0.1), (0.05, 0.5)], ids=str)
 def test_the_collapse_boundary_is_where_forward_flows_part(mu: tuple[float, float], start: tuple[float, float]) -> None:
     (found,) = collapse_boundary_rho(*(np.array([x]) for x in (*mu, *start)))
-    low, high = 0.9 * found, 1.1 * found
-    assert not collapses(mu, start, low)
-    assert collapses(mu, start, high)
-    while high - low > 1e-5 * found:
-        middle = 0.5 * (low + high)
-        low, high = (low, middle) if collapses(mu, start, middle) else (middle, high)
-    assert found == pytest.approx(0.5 * (low + high), rel=2e-5)
+    for distance in (0.1, 1e-5):
+        assert not collapses(mu, start, (1 - distance) * found)
+        assert collapses(mu, start, (1 + distance) * found)
 
 
 def boundary_cases(rng: np.random.Generator, runs: int = 400) -> tuple[FloatArray, ...]:
