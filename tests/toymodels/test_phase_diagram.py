@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import xarray as xr
 from kernels import reference
 from sambalance_tools.command_line import run_command
 from sambalance_tools.files import atomic_path
+from support.coarse_pictures import COARSE_DPI
 from toymodels import plots
 from toymodels.phase_diagram import METRICS
 from toymodels.phase_diagram.__main__ import main, write_report
@@ -35,8 +35,6 @@ SMALL = [
     "--engine", "reference",
 ]  # fmt: skip
 TINY = ["--x", "rho=0:0.6:3", "--y", "ratio=0.3:0.9:3", "--seeds", "1", "--steps", "60", "--eta", "0.2"]
-
-COARSE_DPI = 50
 
 
 @dataclass(frozen=True)
@@ -76,14 +74,6 @@ def assert_drawn(path: Path, least: int = 5 * COARSE_DPI) -> None:
     assert min(pixels.shape[:2]) >= least
     colours = np.unique((pixels[::3, ::3, :3] * 255).astype(np.uint8).reshape(-1, 3), axis=0)
     assert len(colours) > 8, "nearly blank"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def coarse_pictures() -> Iterator[None]:
-    """Most of a small diagram's time goes into its pixels."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "DPI", COARSE_DPI)
-        yield
 
 
 @pytest.fixture(scope="module")

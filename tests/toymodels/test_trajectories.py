@@ -11,6 +11,7 @@ import xarray as xr
 
 from toymodels import redundant, spurious
 from toymodels.trajectories import __main__ as trajectories
+from toymodels.trajectories import figures
 from toymodels.trajectories.study import TrajectoryStudy
 
 SHORT = {"rho": 0.5, "eta": 0.02, "steps": 400}
@@ -55,11 +56,14 @@ def test_spurious_data_have_no_single_atom_closed_form_but_follow_their_flow():
     assert study.dataset().sizes["group"] == 2
 
 
-def test_command_writes_figures_data_summary_and_animation(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_command_writes_figures_data_summary_and_animation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(figures, "FRAMES", 3)
     trajectories.main(["--steps", "200", "--eta", "0.05", "--seeds", "1", "--animate", "gif", "--out", str(tmp_path)])
     names = {path.name for path in tmp_path.iterdir()}
-    figures = {f"{stem}.{ending}" for stem in ("trajectories", "phase_plane") for ending in ("png", "pdf")}
-    assert names == figures | {"phase_plane.gif", "trajectories.nc", "summary.json"}
+    drawn = {f"{stem}.{ending}" for stem in ("trajectories", "phase_plane") for ending in ("png", "pdf")}
+    assert names == drawn | {"phase_plane.gif", "trajectories.nc", "summary.json"}
     summary = json.loads((tmp_path / "summary.json").read_text())
     keys = {
         "max_abs_deviation",
