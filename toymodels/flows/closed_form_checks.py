@@ -129,18 +129,20 @@ def _linf(problem: FlowProblem, marks: np.ndarray, eta: float, engine: str) -> C
 
 def _filter_law(problem: FlowProblem, marks: np.ndarray, eta: float, engine: str) -> Check:
     found = _Extrapolated.of(problem, marks, eta, engine)
-    deviations, errors = [], []
-    for t, mark in enumerate(marks):
-        flow = solve(replace(problem, time=np.full_like(problem.rho, mark * eta), levels=()), rtol=1e-11)
-        assert flow.tau is not None
-        assert flow.suppression_time is not None
-        gain = theory.filter_log_gain(problem.mu, flow.tau, flow.suppression_time, problem.rho)
-        a = np.abs(found.weights[t])
-        # Close to the origin the discrete step no longer follows the flow (C20), so a collapsing run is left there.
-        near = flow.collapsed | (a < CLEARANCE).any(axis=0)
-        deviations.append(np.where(near, np.nan, np.log(a / problem.v) - gain))
-        errors.append(np.where(near, np.nan, found.error[t] / a))
-    return _check(np.stack(deviations).reshape(-1, len(problem.rho)), np.stack(errors).reshape(-1, len(problem.rho)))
+    moments, runs = len(marks), len(problem.rho)
+    # All moments at once: run b until moment t is run t B + b of one batch.
+    repeated = problem.take(np.tile(np.arange(runs), moments))
+    flow = solve(replace(repeated, time=np.repeat(marks * eta, runs), levels=()), rtol=1e-11)
+    assert flow.tau is not None
+    assert flow.suppression_time is not None
+    gain = theory.filter_log_gain(repeated.mu, flow.tau, flow.suppression_time, repeated.rho)
+    gain = np.moveaxis(gain.reshape(-1, moments, runs), 1, 0)
+    a = np.abs(found.weights)
+    # Close to the origin the discrete step no longer follows the flow (C20), so a collapsing run is left there.
+    near = (flow.collapsed.reshape(moments, runs) | (a < CLEARANCE).any(axis=1))[:, None]
+    deviation = np.where(near, np.nan, np.log(a / problem.v) - gain)
+    error = np.where(near, np.nan, found.error / a)
+    return _check(deviation.reshape(-1, runs), error.reshape(-1, runs))
 
 
 def _check(deviation: FloatArray, error: FloatArray) -> Check:
