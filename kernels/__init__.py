@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kernels.engine import available_engines, train
     from kernels.problem import Crossings, Records, Status, TrainingProblem, TrainingResult
-    from kernels.sam import SAM
+    from kernels.sam.optimizer import SAM
 
 _HOMES = {
     "engine": ("available_engines", "train"),
     "problem": ("Crossings", "Records", "Status", "TrainingProblem", "TrainingResult"),
-    "sam": ("SAM",),
+    "sam.optimizer": ("SAM",),
 }
 
 __all__ = ["SAM", "Crossings", "Records", "Status", "TrainingProblem", "TrainingResult", "available_engines", "train"]

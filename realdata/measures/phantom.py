@@ -1,6 +1,6 @@
 """Logits at the phantom parameters of a whole network: SAM's first move, without its step.
 
-The formulas of the move are those of the optimizer itself (:mod:`kernels.sam_parts.perturbation`). Weight decay is not
+The formulas of the move are those of the optimizer itself (:mod:`kernels.sam.perturbation`). Weight decay is not
 part of the gradient that is ascended, as in training; the network is in evaluation mode, so that batch norm uses its
 running statistics at both points and does not change them.
 """
@@ -84,7 +84,7 @@ def phantom_point(model: Any, inputs: Any, label: NDArray[np.int64], phantom: Ph
     """
     import torch
 
-    from kernels.sam_parts.perturbation import Ascent, Perturbation
+    from kernels.sam.perturbation import Ascent, Perturbation
 
     owner = model if phantom.perturb == "all" else model.head
     parameters = [p for p in owner.parameters() if p.requires_grad]

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kernels.sam_parts.perturbation import Ascent, Perturbation, lacks_triton
+from kernels.sam.perturbation import Ascent, Perturbation, lacks_triton
 from support.engines import SLOW, require_triton_package
 
 SIZES: list[tuple[int, ...]] = [(3,), (), (1023,), (1, 1024), (5000,), (0,), (2, 3, 5, 7)]

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 
 from toy_images import configuration, toy  # noqa: E402
 
-from kernels.sam_parts.parameters import Parameters  # noqa: E402
+from kernels.sam.parameters import Parameters  # noqa: E402
 from realdata.datasets.batches import Normalization  # noqa: E402
 from realdata.measures.extraction import batches_of, extract  # noqa: E402
 from realdata.models import options as model_options  # noqa: E402

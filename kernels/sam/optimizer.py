@@ -11,7 +11,7 @@
     loss = optimizer.step(closure)
 
 A step evaluates the gradient at the weights ``w``, moves them to the phantom point ``w + e`` (Foret et al. 2021, eq. 2;
-the formulas of ``e`` are in :mod:`kernels.sam_parts.perturbation`), evaluates the gradient there, puts the weights back
+the formulas of ``e`` are in :mod:`kernels.sam.perturbation`), evaluates the gradient there, puts the weights back
 bit for bit, and lets the base optimizer step with that second gradient.
 """
 
@@ -27,9 +27,9 @@ import torch
 from torch import Tensor, nn
 
 from kernels.names import EFFECTS
-from kernels.sam_parts.distributed import Distributed, combine_losses, warn_of_skipped_step
-from kernels.sam_parts.loss_scaling import LossScaling
-from kernels.sam_parts.micro_batches import (
+from kernels.sam.distributed import Distributed, combine_losses, warn_of_skipped_step
+from kernels.sam.loss_scaling import LossScaling
+from kernels.sam.micro_batches import (
     CLOSURE_EXAMPLE,
     FORWARD_EXAMPLE,
     Closure,
@@ -39,9 +39,9 @@ from kernels.sam_parts.micro_batches import (
     Noise,
     micro_batches,
 )
-from kernels.sam_parts.parameters import Parameters, Predicate, all_finite, scale_gradients, values, with_gradient
-from kernels.sam_parts.perturbation import BACKENDS, NORMS, Ascent, Perturbation
-from kernels.sam_parts.running_statistics import RunningStatistics
+from kernels.sam.parameters import Parameters, Predicate, all_finite, scale_gradients, values, with_gradient
+from kernels.sam.perturbation import BACKENDS, NORMS, Ascent, Perturbation
+from kernels.sam.running_statistics import RunningStatistics
 from sambalance_tools.checks import require_choice
 
 
@@ -73,7 +73,7 @@ class SAM(torch.optim.Optimizer):
         scaler: a ``torch.amp.GradScaler`` that SAM drives. The closure calls ``scaler.scale(loss).backward()``; do not
             call ``unscale_``, ``step`` or ``update``.
         autocast: ``torch.bfloat16`` or ``torch.float16`` for ``forward=`` and ``loss=``.
-        backend: ``"auto"``, ``"foreach"`` or ``"triton"``, see :class:`kernels.sam_parts.perturbation.Perturbation`.
+        backend: ``"auto"``, ``"foreach"`` or ``"triton"``, see :class:`kernels.sam.perturbation.Perturbation`.
 
     Attributes:
         base: the base optimizer; shares ``param_groups`` and ``state``.

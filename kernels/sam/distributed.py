@@ -11,7 +11,7 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from kernels.sam_parts.micro_batches import Loss
+from kernels.sam.micro_batches import Loss
 
 
 class Distributed:

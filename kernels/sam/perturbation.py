@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from kernels.sam_parts.parameters import norm_of, values
+from kernels.sam.parameters import norm_of, values
 
 NORMS = ("l2", "linf", "adaptive", "none")
 BACKENDS = ("auto", "foreach", "triton")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels.sam_parts.loss_scaling import LossScaling
+from kernels.sam.loss_scaling import LossScaling
 
 Loss = Tensor | float
 Closure = Callable[[], Loss]

@@ -1,1 +1,0 @@
-"""The parts of :mod:`kernels.sam`: one concern each. Importing this package imports nothing."""
