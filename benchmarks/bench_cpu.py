@@ -71,8 +71,8 @@ class Case:
     def data(self) -> tuple[FloatArray, ...]:
         """Features [S, d], labels [S], sample weights [S], eta [B], rho [B] in float32."""
         p = self.problem
-        shared = (p.array(n)[0] for n in ("features", "labels", "sample_weights"))
-        return tuple(a.astype(np.float32) for a in (*shared, p.array("eta"), p.array("rho")))
+        shared = (getattr(p, n)[0] for n in ("features", "labels", "sample_weights"))
+        return tuple(a.astype(np.float32) for a in (*shared, p.eta, p.rho))
 
     def initial(self) -> Layers:
         return tuple(layer.astype(np.float32) for layer in self.problem.layers)

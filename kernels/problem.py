@@ -30,6 +30,7 @@ from kernels.names import ACTIVATIONS, EFFECTS, LOSSES, NETWORKS, NORMS, PERTURB
 from sambalance_tools.arrays import FloatArray as FloatArray
 from sambalance_tools.arrays import IntArray
 from sambalance_tools.checks import require_choice, require_whole
+from sambalance_tools.fields import Converted
 from sambalance_tools.progress import Progress as Progress
 
 Layers = tuple[FloatArray, ...]
@@ -44,6 +45,59 @@ class Status(IntEnum):
     finite parameters; records and crossings after that step stay NaN and -1."""
     COLLAPSED = 2
     """Every end-to-end coefficient ended below ``collapse_threshold`` in absolute value."""
+
+
+def _as_whole_numbers(name: str, value: ArrayLike) -> NDArray[np.int64]:
+    array = np.asarray(value).reshape(-1)
+    if array.size and not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"{name}={value!r}; allowed: whole numbers")
+    return array.astype(np.int64)
+
+
+def _as_seeds(name: str, value: ArrayLike) -> NDArray[np.uint64]:
+    # Through Python's integers: NumPy would make floats of a list that mixes large and small ones.
+    array = np.asarray(value, dtype=object)
+    seeds = array.reshape(-1).tolist()
+    if array.ndim > 1 or not all(isinstance(s, (int, np.integer)) and not isinstance(s, bool) for s in seeds):
+        raise ValueError(f"{name}={value!r}; allowed: a whole number or one per run, [B]")
+    for seed in seeds:
+        if not 0 <= seed < 2**64:
+            raise ValueError(f"{name} contains {seed}; allowed: 0 to 2^64 - 1")
+    return np.array(seeds, dtype=np.uint64)
+
+
+def _as_finite(name: str, value: ArrayLike) -> FloatArray:
+    try:
+        array = np.ascontiguousarray(value, dtype=np.float64) if np.ndim(value) else np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is not numeric: {value!r}") from None
+    if not np.isfinite(array).all():
+        index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise ValueError(f"{name}{list(index) if index else ''} is {array[index]}; allowed: finite numbers")
+    return array
+
+
+def _as_finite_or_none(name: str, value: ArrayLike | None) -> Any:
+    return None if value is None else _as_finite(name, value)
+
+
+def _as_layers(name: str, value: Sequence[ArrayLike]) -> Layers:
+    return tuple(_as_finite(f"{name}[{i}]", layer) for i, layer in enumerate(value))
+
+
+def _require_dimensions(name: str, array: FloatArray, ndim: int) -> None:
+    if array.ndim != ndim:
+        raise ValueError(f"{name} has shape {array.shape}; allowed: {ndim} dimensions, the first being runs (or 1)")
+
+
+def _require_shape(name: str, array: FloatArray, trailing: tuple[int, ...]) -> None:
+    _require_dimensions(name, array, len(trailing) + 1)
+    if array.shape[1:] != trailing:
+        wanted = ", ".join(map(str, trailing))
+        raise ValueError(f"{name} has shape {array.shape}; allowed: [runs or 1, {wanted}]")
+
+
+_Floats = Converted[ArrayLike, FloatArray]
 
 
 @dataclass(frozen=True)
@@ -95,27 +149,27 @@ class TrainingProblem:
         (3, 1, 2)
     """
 
-    features: ArrayLike
-    labels: ArrayLike
-    initial_layers: Sequence[ArrayLike]
+    features: _Floats = Converted(_as_finite)
+    labels: _Floats = Converted(_as_finite)
+    initial_layers: Converted[Sequence[ArrayLike], Layers] = Converted(_as_layers)
     network: str = "diagonal"
     activation: str = "linear"
-    sample_weights: ArrayLike | None = None
-    feature_scale: ArrayLike | None = None
+    sample_weights: Converted[ArrayLike | None, FloatArray] = Converted(_as_finite_or_none, None)
+    feature_scale: Converted[ArrayLike | None, FloatArray] = Converted(_as_finite_or_none, None)
     loss: str = "logistic"
-    eta: ArrayLike = 0.01
-    rho: ArrayLike = 0.0
+    eta: _Floats = Converted(_as_finite, 0.01)
+    rho: _Floats = Converted(_as_finite, 0.0)
     perturb: str = "all"
     norm: str = "l2"
     effect: str = "full"
-    weight_decay: ArrayLike = 0.0
-    momentum: ArrayLike = 0.0
+    weight_decay: _Floats = Converted(_as_finite, 0.0)
+    momentum: _Floats = Converted(_as_finite, 0.0)
     steps: int = 1000
     batch_size: int | None = None
-    batch_seed: ArrayLike = 0
-    record_steps: ArrayLike = ()
+    batch_seed: Converted[ArrayLike, NDArray[np.uint64]] = Converted(_as_seeds, 0)
+    record_steps: Converted[ArrayLike, NDArray[np.int64]] = Converted(_as_whole_numbers, ())
     record_layers: bool = False
-    loss_levels: ArrayLike = ()
+    loss_levels: _Floats = Converted(_as_finite, ())
     collapse_threshold: float = 1e-2
     runs: int = field(init=False)
 
@@ -132,11 +186,15 @@ class TrainingProblem:
         if self.network == "diagonal" and self.activation != "linear":
             raise ValueError(f"activation={self.activation!r}: a diagonal network is linear; use network='two_layer'")
 
-        features = _as_finite("features", self.features, ndim=3)
+        features = self.features
+        _require_dimensions("features", features, 3)
         if 0 in features.shape[1:]:
             raise ValueError(f"features has shape {features.shape}: at least one sample and one feature are needed")
-        layers = self._checked_layers(features.shape[2])
-        vectors = {name: _as_finite(name, getattr(self, name)) for name in ("eta", "rho", "weight_decay", "momentum")}
+        layers = self.initial_layers
+        self._check_layers(features.shape[2])
+        vectors: dict[str, FloatArray] = {
+            "eta": self.eta, "rho": self.rho, "weight_decay": self.weight_decay, "momentum": self.momentum
+        }  # fmt: skip
         for name, vector in vectors.items():
             if vector.ndim > 1:
                 raise ValueError(f"{name} has shape {vector.shape}; allowed: a number or one value per run, [B]")
@@ -146,12 +204,13 @@ class TrainingProblem:
             raise ValueError(f"momentum={vectors['momentum'].max():g}; allowed: 0 <= momentum < 1")
 
         samples, dimension = features.shape[1:]
-        labels = _as_shaped("labels", self.labels, (samples,))
+        labels = self.labels
+        _require_shape("labels", labels, (samples,))
         if not np.isin(labels, (-1.0, 1.0)).all():
             bad = labels[~np.isin(labels, (-1.0, 1.0))].flat[0]
             raise ValueError(f"labels contains {bad:g}; allowed: -1 and +1")
         weights = np.full((1, samples), 1.0 / samples) if self.sample_weights is None else self.sample_weights
-        weights = _as_shaped("sample_weights", weights, (samples,))
+        _require_shape("sample_weights", weights, (samples,))
         if (weights < 0).any():
             raise ValueError(f"sample_weights contains {weights.min():g}; allowed: >= 0")
         totals = weights.sum(axis=1)
@@ -159,9 +218,9 @@ class TrainingProblem:
         if abs(worst - 1) > 1e-6:
             raise ValueError(f"sample_weights: a row sums to {worst:.9g}; allowed: every row sums to 1")
         scale = np.ones((1, dimension)) if self.feature_scale is None else self.feature_scale
-        scale = _as_shaped("feature_scale", scale, (dimension,))
+        _require_shape("feature_scale", scale, (dimension,))
 
-        seeds = _whole_seeds(self.batch_seed)
+        seeds = self.batch_seed
         if self.batch_size is not None:
             require_whole("batch_size", self.batch_size, least=1)
 
@@ -182,10 +241,10 @@ class TrainingProblem:
             raise ValueError("the problem has no runs; at least one is needed")
 
         require_whole("steps", self.steps, least=0)
-        record = _whole_numbers("record_steps", self.record_steps)
+        record = self.record_steps
         if record.size and (record[0] < 0 or record[-1] > self.steps or (np.diff(record) <= 0).any()):
             raise ValueError(f"record_steps={record.tolist()}; allowed: increasing steps in 0..{self.steps}")
-        levels = _as_finite("loss_levels", self.loss_levels).reshape(-1)
+        levels = self.loss_levels.reshape(-1)
         if (levels <= 0).any():
             raise ValueError(f"loss_levels contains {levels.min():g}; allowed: > 0")
         threshold = self.collapse_threshold
@@ -205,39 +264,41 @@ class TrainingProblem:
             "loss_levels": levels,
             "runs": runs,
         }
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
+        # Converted once, they are not converted again: that would copy what is only broadcast.
+        vars(self).update(checked)
 
-    def _checked_layers(self, dimension: int) -> Layers:
-        layers = tuple(self.initial_layers)
+    def _check_layers(self, dimension: int) -> None:
+        layers = self.initial_layers
         if self.network == "diagonal":
             if len(layers) < 2:
                 raise ValueError(f"initial_layers has {len(layers)} layers; a diagonal network needs at least 2")
-            return tuple(_as_shaped(f"initial_layers[{i}]", layer, (dimension,)) for i, layer in enumerate(layers))
+            for i, layer in enumerate(layers):
+                _require_shape(f"initial_layers[{i}]", layer, (dimension,))
+            return
         if len(layers) != 2:
             raise ValueError(f"initial_layers has {len(layers)} layers; a two-layer network needs (W, v)")
-        first = _as_finite("initial_layers[0]", layers[0], ndim=3)
-        if first.shape[1] == 0:
+        first, last = layers
+        _require_dimensions("initial_layers[0]", first, 3)
+        width = first.shape[1]
+        if width == 0:
             raise ValueError(f"initial_layers[0] has shape {first.shape}; at least one neuron is needed")
-        first = _as_shaped("initial_layers[0]", first, (first.shape[1], dimension))
-        return first, _as_shaped("initial_layers[1]", layers[1], (first.shape[1],))
-
-    # The fields are declared as what may be passed in; after __post_init__ they are arrays. These views say so.
+        _require_shape("initial_layers[0]", first, (width, dimension))
+        _require_shape("initial_layers[1]", last, (width,))
 
     @property
     def samples(self) -> int:
         """S, the number of training samples."""
-        return int(np.shape(self.features)[1])
+        return int(self.features.shape[1])
 
     @property
     def dimension(self) -> int:
         """d, the number of features."""
-        return int(np.shape(self.features)[2])
+        return int(self.features.shape[2])
 
     @property
     def width(self) -> int:
         """m, the number of hidden neurons (d for a diagonal network)."""
-        return int(np.shape(self.initial_layers[0])[1])
+        return int(self.initial_layers[0].shape[1])
 
     @property
     def depth(self) -> int:
@@ -251,7 +312,7 @@ class TrainingProblem:
         return {"all": tuple(range(self.depth)), "last": (last,), "first": (0,)}[self.perturb]
 
     def array(self, name: str) -> NDArray[Any]:
-        """The checked array of a field, for example ``problem.array("rho")``, float64 of shape ``[B]``."""
+        """The array of a field by name; ``problem.rho`` is the same as ``problem.array("rho")``."""
         value = getattr(self, name)
         if not isinstance(value, np.ndarray):
             raise TypeError(f"{name} is not an array of the problem")
@@ -259,20 +320,28 @@ class TrainingProblem:
 
     @property
     def layers(self) -> Layers:
-        """``initial_layers`` as float64 arrays, each with a leading B (a view where it was broadcast)."""
-        return tuple(np.asarray(layer) for layer in self.initial_layers)
+        """``initial_layers``, each with a leading B (a view where it was broadcast)."""
+        return self.initial_layers
 
     def select(self, runs: slice) -> TrainingProblem:
         """The sub-problem of a contiguous slice of runs; shared arrays stay shared."""
 
-        def rows(array: Any) -> Any:
-            return array if np.shape(array)[0] == 1 else array[runs]
+        def rows(array: FloatArray) -> FloatArray:
+            return array if len(array) == 1 else array[runs]
 
-        data = ("features", "labels", "sample_weights", "feature_scale")
-        settings = ("eta", "rho", "weight_decay", "momentum", "batch_seed")
-        changes: dict[str, Any] = {name: rows(self.array(name)) for name in data}
-        changes |= {name: self.array(name)[runs] for name in settings}
-        return replace(self, initial_layers=tuple(layer[runs] for layer in self.layers), **changes)
+        return replace(
+            self,
+            features=rows(self.features),
+            labels=rows(self.labels),
+            sample_weights=rows(self.sample_weights),
+            feature_scale=rows(self.feature_scale),
+            initial_layers=tuple(layer[runs] for layer in self.layers),
+            eta=self.eta[runs],
+            rho=self.rho[runs],
+            weight_decay=self.weight_decay[runs],
+            momentum=self.momentum[runs],
+            batch_seed=self.batch_seed[runs],
+        )
 
 
 @dataclass(frozen=True)
@@ -336,43 +405,3 @@ def final_status(
     collapsed = (np.abs(coefficients) < problem.collapse_threshold).all(axis=1)
     diverged = (stopped_step < problem.steps) | ~np.isfinite(loss)
     return np.where(diverged, Status.DIVERGED, np.where(collapsed, Status.COLLAPSED, Status.OK)).astype(np.int8)
-
-
-def _whole_numbers(name: str, value: Any) -> NDArray[np.int64]:
-    array = np.asarray(value).reshape(-1)
-    if array.size and not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"{name}={value!r}; allowed: whole numbers")
-    return array.astype(np.int64)
-
-
-def _whole_seeds(value: Any) -> NDArray[np.uint64]:
-    # Through Python's integers: NumPy would make floats of a list that mixes large and small ones.
-    array = np.asarray(value, dtype=object)
-    seeds = array.reshape(-1).tolist()
-    if array.ndim > 1 or not all(isinstance(s, (int, np.integer)) and not isinstance(s, bool) for s in seeds):
-        raise ValueError(f"batch_seed={value!r}; allowed: a whole number or one per run, [B]")
-    for seed in seeds:
-        if not 0 <= seed < 2**64:
-            raise ValueError(f"batch_seed contains {seed}; allowed: 0 to 2^64 - 1")
-    return np.array(seeds, dtype=np.uint64)
-
-
-def _as_finite(name: str, value: Any, ndim: int | None = None) -> FloatArray:
-    try:
-        array = np.ascontiguousarray(value, dtype=np.float64) if np.ndim(value) else np.asarray(value, np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} is not numeric: {value!r}") from None
-    if ndim is not None and array.ndim != ndim:
-        raise ValueError(f"{name} has shape {array.shape}; allowed: {ndim} dimensions, the first being runs (or 1)")
-    if not np.isfinite(array).all():
-        index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise ValueError(f"{name}{list(index) if index else ''} is {array[index]}; allowed: finite numbers")
-    return array
-
-
-def _as_shaped(name: str, value: Any, trailing: tuple[int, ...]) -> FloatArray:
-    array = _as_finite(name, value, ndim=len(trailing) + 1)
-    if array.shape[1:] != trailing:
-        wanted = ", ".join(map(str, trailing))
-        raise ValueError(f"{name} has shape {array.shape}; allowed: [runs or 1, {wanted}]")
-    return array

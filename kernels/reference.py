@@ -98,9 +98,9 @@ class Model:
 
     @classmethod
     def of(cls, problem: TrainingProblem) -> Model:
-        features = problem.array("features") * problem.array("feature_scale")[:, None, :]
+        features = problem.features * problem.feature_scale[:, None, :]
         features = np.broadcast_to(features, (problem.runs, *features.shape[1:]))
-        return cls.on(problem, features, problem.array("labels"), problem.array("sample_weights"))
+        return cls.on(problem, features, problem.labels, problem.sample_weights)
 
     @classmethod
     def on(cls, problem: TrainingProblem, features: FloatArray, labels: FloatArray, weights: FloatArray) -> Model:
@@ -114,7 +114,7 @@ class Model:
     def minibatch(self, problem: TrainingProblem, thresholds: np.ndarray, step: int) -> Model:
         """The same model on the samples that ``step`` draws."""
         assert problem.batch_size is not None
-        indices = minibatch_indices(problem.array("batch_seed"), step, problem.batch_size, thresholds)
+        indices = minibatch_indices(problem.batch_seed, step, problem.batch_size, thresholds)
         runs = np.arange(problem.runs)[:, None]
         labels = np.broadcast_to(self.labels, (problem.runs, problem.samples))[runs, indices]
         weights = np.full((1, problem.batch_size), 1.0 / problem.batch_size)
@@ -164,7 +164,7 @@ def update_gradient(problem: TrainingProblem, model: Model, layers: Layers) -> L
     """The gradient that the rule follows: example weights and Jacobian, each at the real or the phantom point."""
     weights = model.weights_at(layers)
     gradient = model.gradient(layers, weights)
-    phantom = phantom_point(layers, gradient, problem.array("rho"), problem.perturbed_layers, problem.norm)
+    phantom = phantom_point(layers, gradient, problem.rho, problem.perturbed_layers, problem.norm)
     if problem.effect in ("full", "weights"):
         weights = model.weights_at(phantom)
     return model.gradient(phantom if problem.effect in ("full", "jacobian") else layers, weights)
@@ -205,12 +205,12 @@ def train(problem: TrainingProblem, progress: Progress | None = None) -> Trainin
 def _train(problem: TrainingProblem, progress: Progress | None) -> tuple[_Recorder, Layers, np.ndarray]:
     model = Model.of(problem)
     recorder = _Recorder(problem, model)
-    eta, decay, momentum = (problem.array(name) for name in ("eta", "weight_decay", "momentum"))
+    eta, decay, momentum = problem.eta, problem.weight_decay, problem.momentum
     layers = tuple(layer.copy() for layer in problem.layers)
     buffers = tuple(np.zeros_like(layer) for layer in layers)
     alive = np.ones(problem.runs, dtype=bool)
     stopped = np.full(problem.runs, problem.steps, dtype=np.int64)
-    thresholds = sampling_thresholds(problem.array("sample_weights"))
+    thresholds = sampling_thresholds(problem.sample_weights)
     for step in range(problem.steps):
         recorder.observe(step, layers, alive)
         seen = model if problem.batch_size is None else model.minibatch(problem, thresholds, step)
@@ -238,8 +238,8 @@ class _Recorder:
     def __init__(self, problem: TrainingProblem, model: Model) -> None:
         runs, d = problem.runs, problem.dimension
         self.model = model
-        self.steps = problem.array("record_steps")
-        self.levels = problem.array("loss_levels")
+        self.steps = problem.record_steps
+        self.levels = problem.loss_levels
         n_steps, n_levels = len(self.steps), len(self.levels)
         self.record_coefficients = np.full((runs, n_steps, d), np.nan)
         self.record_loss = np.full((runs, n_steps), np.nan)

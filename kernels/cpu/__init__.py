@@ -119,7 +119,7 @@ def train(
     started = time.perf_counter()
     module = native()
     runs, d = problem.runs, problem.dimension
-    steps, levels = problem.array("record_steps"), problem.array("loss_levels")
+    steps, levels = problem.record_steps, problem.loss_levels
     shapes = [layer.shape[1:] for layer in problem.layers]
 
     def blank(*shape: int) -> FloatArray:
@@ -152,11 +152,11 @@ def train(
         double_precision=precision == "float64",
         threads=thread_count(threads),
         isa=instruction_set(),
-        **{name: _rows(problem.array(name)) for name in ("features", "labels", "sample_weights", "feature_scale")},
+        **{name: _rows(getattr(problem, name)) for name in ("features", "labels", "sample_weights", "feature_scale")},
         layers=[_rows(layer) for layer in problem.layers],
-        **{name: _rows(problem.array(name)) for name in ("eta", "rho", "weight_decay", "momentum")},
-        seeds=_rows(problem.array("batch_seed")),
-        thresholds=sampling_thresholds(problem.array("sample_weights"))
+        **{name: _rows(getattr(problem, name)) for name in ("eta", "rho", "weight_decay", "momentum")},
+        seeds=_rows(problem.batch_seed),
+        thresholds=sampling_thresholds(problem.sample_weights)
         if batched
         else np.zeros((1, problem.samples - 1), dtype=np.uint64),
         record_steps=np.ascontiguousarray(steps, dtype=np.int64),

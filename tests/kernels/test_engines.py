@@ -37,7 +37,7 @@ def test_random_relu_problems_keep_their_gates(size: int, norm: str, rng: np.ran
                 perturb=perturb, steps=20, **options,
             )  # fmt: skip
             smallest, flips = smallest_preactivation(problem)
-            features = np.abs(problem.array("features") * problem.array("feature_scale")[:, None, :])
+            features = np.abs(problem.features * problem.feature_scale[:, None, :])
             assert not flips.any()
             # 1000 times what rounding to float32 can do to a pre-activation.
             assert smallest.min() > 1e3 * np.finfo("float32").eps * features.sum(axis=2).max()
@@ -325,9 +325,9 @@ def test_no_records_no_levels_have_empty_shapes(any_engine: EngineCase, rng: np.
 
 def test_training_leaves_the_problem_alone(any_engine: EngineCase, rng: np.random.Generator) -> None:
     problem = fully_recorded(random_problem(rng, shared=SHAREABLE))
-    before = [array.copy() for array in (*problem.layers, problem.array("features"), problem.array("rho"))]
+    before = [array.copy() for array in (*problem.layers, problem.features, problem.rho)]
     any_engine(problem)
-    after = (*problem.layers, problem.array("features"), problem.array("rho"))
+    after = (*problem.layers, problem.features, problem.rho)
     for ours, theirs in zip(before, after, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -362,7 +362,7 @@ def test_diverged_run_is_flagged_frozen_and_alone(
         assert np.isfinite(result.loss[BAD_RUN]), "flagged although the frozen parameters' loss is fine"
         for layer, start in zip(result.layers, problem.layers, strict=True):
             np.testing.assert_array_equal(layer[BAD_RUN], start[BAD_RUN].astype(any_engine.precision))
-    after = problem.array("record_steps") > stopped
+    after = problem.record_steps > stopped
     kept = result.records
     for name, array in {"loss": kept.loss, "norm": kept.gradient_norm, "coefficients": kept.coefficients}.items():
         assert np.isnan(array[BAD_RUN, after]).all(), f"records.{name} after step {stopped}"
@@ -459,7 +459,7 @@ def test_shared_data_equals_its_copies(
     if name == "initial_layers":
         copies: dict[str, Any] = {name: tuple(np.array(layer) for layer in problem.layers)}
     else:
-        copies = {name: np.repeat(problem.array(name), problem.runs, axis=0)}
+        copies = {name: np.repeat(getattr(problem, name), problem.runs, axis=0)}
     for batch_size in (None, 3):
         shared = replace(problem, batch_size=batch_size)
         assert_same_bits(fast_engine(replace(shared, **copies)), fast_engine(shared))

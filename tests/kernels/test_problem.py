@@ -138,19 +138,19 @@ def test_seeds_use_all_64_bits(seeds: Any) -> None:
     layers = (np.ones((2, DIMENSION)), np.ones((1, DIMENSION)))
     problem = diagonal(initial_layers=layers, batch_seed=seeds)
     wanted = seeds if np.ndim(seeds) else [seeds, seeds]
-    assert [int(seed) for seed in problem.array("batch_seed")] == [int(seed) for seed in wanted]
+    assert [int(seed) for seed in problem.batch_seed] == [int(seed) for seed in wanted]
 
 
 def test_defaults_are_plain_gradient_descent_on_equal_weights() -> None:
     problem = diagonal()
     assert (problem.runs, problem.samples, problem.dimension, problem.width, problem.depth) == (4, 3, 2, 2, 2)
-    np.testing.assert_array_equal(problem.array("sample_weights"), np.full((1, 3), 1 / 3))
-    np.testing.assert_array_equal(problem.array("feature_scale"), np.ones((1, 2)))
+    np.testing.assert_array_equal(problem.sample_weights, np.full((1, 3), 1 / 3))
+    np.testing.assert_array_equal(problem.feature_scale, np.ones((1, 2)))
     for name, value in (("eta", 0.01), ("rho", 0.0), ("weight_decay", 0.0), ("momentum", 0.0), ("batch_seed", 0)):
-        np.testing.assert_array_equal(problem.array(name), np.full(4, value), name)
+        np.testing.assert_array_equal(getattr(problem, name), np.full(4, value), name)
     assert (problem.loss, problem.perturb, problem.norm, problem.effect) == ("logistic", "all", "l2", "full")
     assert problem.batch_size is None
-    assert problem.array("record_steps").shape == problem.array("loss_levels").shape == (0,)
+    assert problem.record_steps.shape == problem.loss_levels.shape == (0,)
     assert two_layer().width == WIDTH
 
 
@@ -158,10 +158,10 @@ def test_arrays_become_float64_and_shared_data_is_not_copied() -> None:
     features = np.ones((1, SAMPLES, DIMENSION), dtype=np.float32)
     problem = diagonal(features=features, labels=np.array([[1, -1, 1]]), rho=1)
     for name in ("features", "labels", "sample_weights", "feature_scale", "eta", "rho", "weight_decay", "momentum"):
-        assert problem.array(name).dtype == np.float64, name
-    assert problem.array("features").shape[0] == 1
-    assert problem.array("batch_seed").dtype == np.uint64
-    assert problem.array("record_steps").dtype == np.int64
+        assert getattr(problem, name).dtype == np.float64, name
+    assert problem.features.shape[0] == 1
+    assert problem.batch_seed.dtype == np.uint64
+    assert problem.record_steps.dtype == np.int64
     assert [layer.shape for layer in problem.layers] == [(4, 2), (4, 2)]
 
 
@@ -188,13 +188,13 @@ def test_select_keeps_the_chosen_runs_and_shares_the_shared(chosen: slice) -> No
     part = problem.select(chosen)
     assert part.runs == len(ranks[chosen])
     for name in ("features", "eta", "rho", "momentum", "weight_decay", "batch_seed"):
-        np.testing.assert_array_equal(part.array(name), problem.array(name)[chosen], name)
+        np.testing.assert_array_equal(getattr(part, name), getattr(problem, name)[chosen], name)
     for name in ("labels", "sample_weights", "feature_scale"):
-        assert part.array(name).shape[0] == 1, name
+        assert getattr(part, name).shape[0] == 1, name
     for ours, theirs in zip(part.layers, problem.layers, strict=True):
         np.testing.assert_array_equal(ours, theirs[chosen])
     for name in ("record_steps", "loss_levels"):
-        np.testing.assert_array_equal(part.array(name), problem.array(name))
+        np.testing.assert_array_equal(getattr(part, name), getattr(problem, name))
     kept = ("network", "activation", "loss", "perturb", "norm", "effect", "steps", "batch_size", "record_layers")
     for name in (*kept, "collapse_threshold"):
         assert getattr(part, name) == getattr(problem, name), name

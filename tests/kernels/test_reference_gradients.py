@@ -29,7 +29,7 @@ def largest_term(problem: TrainingProblem) -> float:
 
     |lambda_n x_nk W_jk v_j| over all entries, with the layers' largest entries for the products.
     """
-    x = np.abs(problem.array("features") * problem.array("feature_scale")[:, None, :]).max()
+    x = np.abs(problem.features * problem.feature_scale[:, None, :]).max()
     layers = np.prod([max(1.0, np.abs(layer).max()) for layer in problem.layers])
     model = Model.of(problem)
     return float(x * layers * np.abs(model.weights_at(problem.layers)).max())

@@ -103,13 +103,14 @@ def test_equals_the_reference_engine(perturb: str, norm: str, effect: str, rng: 
     )  # fmt: skip
     result = train(problem)
     features = np.broadcast_to(
-        problem.array("features") * problem.array("feature_scale")[:, None, :], (2, problem.samples, problem.dimension)
+        problem.features * problem.feature_scale[:, None, :], (2, problem.samples, problem.dimension)
     )
-    labels = np.broadcast_to(problem.array("labels"), (2, problem.samples))
-    weights = np.broadcast_to(problem.array("sample_weights"), (2, problem.samples))
+    labels = np.broadcast_to(problem.labels, (2, problem.samples))
+    weights = np.broadcast_to(problem.sample_weights, (2, problem.samples))
     for run in range(2):
         x, y, pi = (torch.tensor(a[run].copy()) for a in (features, labels, weights))
-        rho, eta, decay, momentum = (float(problem.array(n)[run]) for n in ("rho", "eta", "weight_decay", "momentum"))
+        rho, eta = float(problem.rho[run]), float(problem.eta[run])
+        decay, momentum = float(problem.weight_decay[run]), float(problem.momentum[run])
         model = TwoLayer(problem, run)
         chosen: Any = {"all": "all", "last": "last-layer", "first": lambda name, p: name == "first.weight"}[perturb]
         optimizer = SAM(

@@ -76,9 +76,9 @@ def test_draws_equal_the_oracle(size: int, shared: tuple[str, ...], rng: np.rand
     problem = random_problem(
         rng, runs=4, samples=6, shared=shared, batch_size=size, batch_seed=seeds(0, 1, 2**32 + 1, 2**64 - 1)
     )
-    thresholds = sampling_thresholds(problem.array("sample_weights"))
+    thresholds = sampling_thresholds(problem.sample_weights)
     for step in (0, 1, 1000):
-        ours = minibatch_indices(problem.array("batch_seed"), step, size, thresholds)
+        ours = minibatch_indices(problem.batch_seed, step, size, thresholds)
         assert ours.tolist() == [oracle.draws(problem, run, step) for run in range(problem.runs)]
 
 

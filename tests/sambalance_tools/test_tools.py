@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
+from dataclasses import FrozenInstanceError, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ from scipy import stats
 
 from sambalance_tools.arrays import batches_of_rows
 from sambalance_tools.checks import require_choice, require_whole
+from sambalance_tools.fields import Converted
 from sambalance_tools.files import check_writable, write_json, write_text
 from sambalance_tools.progress import part_of
 from sambalance_tools.statistics import t_interval
@@ -100,3 +104,42 @@ def test_text_replaces_the_old_file(tmp_path: Path) -> None:
     for text in ("one", "two"):
         write_text(tmp_path / "note.txt", text)
     assert (tmp_path / "note.txt").read_text() == "two"
+
+
+def _length(name: str, value: str) -> int:
+    if not value:
+        raise ValueError(f"{name} is empty")
+    return len(value)
+
+
+def _length_or_number(name: str, value: str | int) -> int:
+    return value if isinstance(value, int) else _length(name, value)
+
+
+@dataclass(frozen=True)
+class Words:
+    """Two fields that take words and hold their lengths."""
+
+    first: Converted[str, int] = Converted(_length)
+    second: Converted[str | int, int] = Converted(_length_or_number, "four")
+
+
+def test_a_converted_field_takes_one_type_and_holds_another() -> None:
+    words = Words("three")
+    assert (words.first, words.second) == (5, 4)
+    assert words == Words(first="seven", second=4)
+    assert replace(words, first="a", second=words.second).first == 1
+
+
+def test_a_converted_field_without_a_default_is_needed_and_names_its_fault() -> None:
+    with pytest.raises(TypeError, match="first"):
+        Words()
+    with pytest.raises(ValueError, match=r"^second is empty$"):
+        Words("a", "")
+
+
+def test_a_frozen_class_stays_frozen_and_can_be_copied() -> None:
+    words = Words("three")
+    with pytest.raises(FrozenInstanceError):
+        words.first = "a"  # type: ignore[misc]
+    assert copy.deepcopy(words) == words == pickle.loads(pickle.dumps(words))

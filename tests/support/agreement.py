@@ -81,7 +81,7 @@ def assert_agrees(result: TrainingResult, problem: TrainingProblem, precision: s
 def _assert_records_agree(
     result: TrainingResult, problem: TrainingProblem, full: TrainingResult, limit: float, largest: float
 ) -> None:
-    steps = problem.array("record_steps")
+    steps = problem.record_steps
     got = result.records
     np.testing.assert_array_equal(got.steps, steps, "records.steps")
     assert_close("records.coefficients", got.coefficients, full.records.coefficients[:, steps], limit, floor=0.1)
@@ -99,7 +99,7 @@ def _assert_crossings_agree(
     There the two engines may rightly differ by some steps. So the step is judged by the reference's loss curve (it is
     the first at or below the level, up to ``limit``), and the state kept is compared at the engine's own step.
     """
-    levels = problem.array("loss_levels")
+    levels = problem.loss_levels
     got = result.crossings
     np.testing.assert_array_equal(got.levels, levels, "crossings.levels")
     assert got.step.shape == (problem.runs, len(levels))

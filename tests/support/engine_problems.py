@@ -36,8 +36,8 @@ def diverging(kind: str, network: dict[str, Any], rng: np.random.Generator) -> T
     """Run 2 of 5 overflows: at once, by its loss or by its step, in a few steps (learning rate) or slowly (decay)."""
     loss = {"huge_eta": "squared", "exponential": "exponential"}.get(kind, "logistic")
     problem = random_problem(rng, runs=5, samples=3, steps=70, loss=loss, **network)
-    eta, decay = problem.array("eta").copy(), np.zeros(5)
-    features, labels = problem.array("features").copy(), problem.array("labels").copy()
+    eta, decay = problem.eta.copy(), np.zeros(5)
+    features, labels = problem.features.copy(), problem.labels.copy()
     layers = problem.layers
     if kind == "first_step":
         eta[BAD_RUN], decay[BAD_RUN] = 1e308, 1e10

@@ -25,8 +25,8 @@ def row(array: NDArray[Any], run: int) -> Tensor:
 
 def margins(problem: TrainingProblem, run: int, parameters: Parameters, samples: list[int] | None = None) -> Tensor:
     """y_n f(x_n), of all samples or of those listed."""
-    x = row(problem.array("features"), run) * row(problem.array("feature_scale"), run)
-    y = row(problem.array("labels"), run)
+    x = row(problem.features, run) * row(problem.feature_scale, run)
+    y = row(problem.labels, run)
     if samples is not None:
         x, y = x[samples], y[samples]
     if problem.network == "diagonal":
@@ -52,7 +52,7 @@ def example_weights(name: str, margin: Tensor) -> Tensor:
 
 
 def training_loss(problem: TrainingProblem, run: int, parameters: Parameters) -> Tensor:
-    pi = row(problem.array("sample_weights"), run)
+    pi = row(problem.sample_weights, run)
     return (pi * losses(problem.loss, margins(problem, run, parameters))).sum()
 
 
@@ -68,7 +68,7 @@ def update_gradient(
     """The gradient that the rule of ``problem`` follows at ``parameters``, on the samples drawn."""
     count = problem.samples if samples is None else len(samples)
     drawn = torch.full((count,), 1.0 / count, dtype=torch.float64)
-    pi = row(problem.array("sample_weights"), run) if samples is None else drawn
+    pi = row(problem.sample_weights, run) if samples is None else drawn
 
     def mixed(weights_at: Parameters, jacobian_at: Parameters) -> Parameters:
         weights = example_weights(problem.loss, margins(problem, run, weights_at, samples))
@@ -78,7 +78,7 @@ def update_gradient(
     real = mixed(parameters, parameters)
     chosen = {"all": range(len(real)), "last": [len(real) - 1], "first": [0]}[problem.perturb]
     length = torch.linalg.vector_norm(torch.cat([real[i].flatten() for i in chosen]))
-    rho = float(problem.array("rho")[run])
+    rho = float(problem.rho[run])
     phantom = list(parameters)
     for i in chosen:
         if problem.norm == "l2" and length > 0:
@@ -97,8 +97,8 @@ def update_gradient(
 def train(problem: TrainingProblem, run: int) -> list[Parameters]:
     """Parameters of one run before each step and after the last."""
     parameters = [torch.tensor(layer[run]) for layer in problem.layers]
-    rates: dict[str, Any] = {name: float(problem.array(name)[run]) for name in ("momentum", "weight_decay")}
-    optimizer = torch.optim.SGD(parameters, lr=float(problem.array("eta")[run]), **rates)
+    rates: dict[str, Any] = {name: float(getattr(problem, name)[run]) for name in ("momentum", "weight_decay")}
+    optimizer = torch.optim.SGD(parameters, lr=float(problem.eta[run]), **rates)
     states = [[p.clone() for p in parameters]]
     for step in range(problem.steps):
         samples = None if problem.batch_size is None else draws(problem, run, step)
@@ -123,8 +123,8 @@ def philox(counter: tuple[int, ...], key: tuple[int, ...]) -> tuple[int, int, in
 def draws(problem: TrainingProblem, run: int, step: int) -> list[int]:
     """The samples that ``step`` of ``run`` sees: walk along the cumulative weights until they pass the word."""
     assert problem.batch_size is not None
-    seed = int(problem.array("batch_seed")[run])
-    weights = problem.array("sample_weights")
+    seed = int(problem.batch_seed[run])
+    weights = problem.sample_weights
     pi = [Fraction(float(p)) for p in weights[run if len(weights) > 1 else 0]]
     chosen = []
     for draw in range(problem.batch_size):

@@ -94,7 +94,7 @@ def random_problem(
     if kind == "free" and problem.loss == "squared":
         travel /= 2
     eta = np.minimum(travel / (max(steps, 1) * largest_move), 0.5 * steady)
-    eta *= rng.uniform(0.5, 1.0, size=runs) * (1 - problem.array("momentum"))
+    eta *= rng.uniform(0.5, 1.0, size=runs) * (1 - problem.momentum)
     if norm == "none":
         rho = np.minimum(rho, 0.5 * steady)
     if decay is True:
@@ -165,8 +165,8 @@ def take(problem: TrainingProblem, runs: list[int]) -> TrainingProblem:
         return array if len(array) == 1 else array[runs]
 
     changes: dict[str, Any] = {"initial_layers": tuple(layer[runs] for layer in problem.layers)}
-    changes |= {n: rows(problem.array(n)) for n in ("features", "labels", "sample_weights", "feature_scale")}
-    changes |= {n: problem.array(n)[runs] for n in ("eta", "rho", "weight_decay", "momentum", "batch_seed")}
+    changes |= {n: rows(getattr(problem, n)) for n in ("features", "labels", "sample_weights", "feature_scale")}
+    changes |= {n: getattr(problem, n)[runs] for n in ("eta", "rho", "weight_decay", "momentum", "batch_seed")}
     return replace(problem, **changes)
 
 
@@ -179,9 +179,7 @@ def smallest_preactivation(problem: TrainingProblem) -> tuple[Array, NDArray[np.
     for step in range(problem.steps + 1):
         layers = tuple(layer[:, step] for layer in full.records.layers or ())
         gradient = model.gradient(layers, model.weights_at(layers))
-        phantom = reference.phantom_point(
-            layers, gradient, problem.array("rho"), problem.perturbed_layers, problem.norm
-        )
+        phantom = reference.phantom_point(layers, gradient, problem.rho, problem.perturbed_layers, problem.norm)
         for point in (layers, phantom):
             z = np.einsum("bmd,bsd->bsm", point[0], model.network.features)
             smallest = np.minimum(smallest, np.abs(z).reshape(problem.runs, -1).min(axis=1))
