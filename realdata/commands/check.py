@@ -23,6 +23,7 @@ from realdata.configuration import ON_DECODE_ERROR
 from realdata.datasets.base import SPLIT_NAMES
 from realdata.settings.flags import add_root_flag, root_folder
 from sambalance_tools.command_line import OneLineParser, add_former_flag, module_parser
+from sambalance_tools.tables import text_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -163,14 +164,11 @@ def cross_tabulate(rows: NDArray[np.int64], height: int, columns: NDArray[np.int
 
 def print_table(title: str, names: Sequence[str], columns: Sequence[str], table: NDArray[np.int64]) -> None:
     """A table of counts with its sums."""
-    cells = [[f"{count:,}" for count in row] + [f"{row.sum():,}"] for row in table]
-    cells.append([f"{count:,}" for count in table.sum(0)] + [f"{table.sum():,}"])
-    heads = [*columns, "all"]
-    widths = [max(len(head), *(len(row[place]) for row in cells)) for place, head in enumerate(heads)]
-    first = max(len("all"), *(len(name) for name in names))
+    rows = [[name, *(f"{count:,}" for count in (*row, row.sum()))] for name, row in zip(names, table, strict=True)]
+    rows.append(["all", *(f"{count:,}" for count in (*table.sum(0), table.sum()))])
+    header = ["", *columns, "all"]
     print(f"\n{title}")
-    for name, row in zip(["", *names, "all"], [heads, *cells], strict=True):
-        print(f"{INDENT}{name:{first}}" + "".join(f"  {cell:>{wide}}" for cell, wide in zip(row, widths, strict=True)))
+    print(textwrap.indent(text_table(rows, header, right=range(1, len(header))), INDENT))
 
 
 def decode_everything(contents: Contents, skip: bool) -> tuple[str, str] | None:

@@ -20,12 +20,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kernels.names import EFFECTS
 from realdata.features.diagram import METRICS, FeatureDiagram
 from realdata.features.heads import AXES, FIXED
 from realdata.settings.flags import add_root_flag, root_folder
 from realdata.values import single_values
 from sambalance_tools.command_line import OneLineParser, module_parser, number_list
 from sambalance_tools.files import writable_directory, write_text
+from sambalance_tools.tables import text_table
 from toymodels.command_line import AXIS_HELP, add_engine_options, map_axes
 from toymodels.parameters import parameter
 
@@ -90,7 +92,7 @@ def parser() -> OneLineParser:
              "(default diagonal with --basis probe, linear with pca)",
     )  # fmt: skip
     heads.add_argument("--rule", choices=("sam", "lsam", "fsam", "usam", "linf_sam"), default="sam")
-    heads.add_argument("--effect", choices=("full", "weights", "jacobian"), default="full")
+    heads.add_argument("--effect", choices=EFFECTS, default="full")
     heads.add_argument(
         "--probe-noise", type=float, default=0.5, metavar="X", help="of probes, on hidden features (default 0.5)"
     )
@@ -263,5 +265,4 @@ def report(summary: dict[str, Any]) -> str:
         rows.append(("matched loss", f"runs cross the level by up to {below:.0%}; a smaller --eta matches it better"))
     if summary["lines_are_of"]:
         rows.append(("lines", summary["lines_are_of"]))
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
+    return text_table(rows)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 from realdata.sweeps.jobs import read_rows
+from sambalance_tools.tables import text_table
 
 MAIN = (
     ("probing_error", "hard", "hard probing error"),
@@ -44,14 +44,14 @@ def shown(row: dict[str, Any] | None) -> str:
 
 
 def print_run(directory: Path, *, every_metric: bool = False) -> None:
-    """Print the table of a finished run, in colour on a terminal and as plain text elsewhere."""
+    """Print the table of a finished run."""
     stored = read_rows(directory)
     assert stored is not None
     configuration = stored["configuration"]
     rule = configuration["method"] + (f", rho {configuration['rho']:g}" if configuration["rho"] else "")
     title = f"{stored['title']}: {configuration['model']}, {rule}, seed {configuration['seed']}"
-    lines = _every_metric(stored) if every_metric else _main(stored)
-    _print(title, lines)
+    header, *rows = _every_metric(stored) if every_metric else _main(stored)
+    print(text_table(rows, header, title))
     print(f"  {directory}")
 
 
@@ -78,21 +78,3 @@ def _every_metric(stored: dict[str, Any]) -> list[list[str]]:
             for row in each["rows"]
         ]  # fmt: skip
     return lines
-
-
-def _print(title: str, lines: list[list[str]]) -> None:
-    if not sys.stdout.isatty():
-        widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
-        print(title)
-        for line in lines:
-            print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    for heading in lines[0]:
-        table.add_column(heading)
-    for line in lines[1:]:
-        table.add_row(*line)
-    Console().print(table)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kernels.names import EFFECTS
 from realdata.configuration import (
     AUGMENTATIONS,
     BASES,
@@ -30,8 +31,6 @@ from sambalance_tools.command_line import add_former_flag
 
 ROOT_VARIABLE = "SAMBALANCE_DATA"
 
-EFFECT_NAMES = ("full", "weights", "jacobian")
-
 
 @dataclass(frozen=True)
 class FlagText:
@@ -47,7 +46,7 @@ HELP = {
     "augmentation": FlagText(f"of training images: {', '.join(AUGMENTATIONS)}"),
     "model": FlagText(", ".join(name + "NAME" * name.endswith(":") for name in model_options.names())),
     "method": FlagText(", ".join(METHODS), "sgd without --rho, sam with it"),
-    "effect": FlagText(f"which of SAM's effects is kept: {', '.join(EFFECT_NAMES)}"),
+    "effect": FlagText(f"which of SAM's effects is kept: {', '.join(EFFECTS)}"),
     "rho": FlagText("radius of SAM's perturbation; 0 is plain training"),
     "base": FlagText(f"base optimizer: {', '.join(BASES)}"),
     "lr": FlagText("learning rate"),
