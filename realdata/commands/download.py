@@ -45,49 +45,30 @@ class RemoteFile:
     unpack: bool = False
 
 
-def _idx(bases: Sequence[str], folder: str, sums: Sequence[tuple[str, str]]) -> tuple[RemoteFile, ...]:
-    return tuple(RemoteFile(tuple(base + name for base in bases), md5, f"{folder}/raw/{name}") for name, md5 in sums)
-
-
-SOURCES: dict[str, tuple[RemoteFile, ...]] = {
-    "mnist": _idx(
-        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
-        "MNIST",
-        (
-            ("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
-            ("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432"),
-            ("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3"),
-            ("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c"),
-        ),
-    ),
-    "fashion_mnist": _idx(
-        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
-        "FashionMNIST",
-        (
-            ("train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
-            ("train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe"),
-            ("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79"),
-            ("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310"),
-        ),
-    ),
-    "cifar10": (
-        RemoteFile(
-            ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
-            "c58f30108f718f92721af3b95e74349a",
-            "cifar-10-batches-py",
-            unpack=True,
-        ),
-    ),
-}
+NAMES = ("mnist", "fashion_mnist", "cifar10")
 
 NEEDS = {"cifar_mnist": ("cifar10", "mnist"), "colored_mnist": ("mnist",), "rotated_mnist": ("mnist",)}
 """What the data sets that are made of these files need."""
 
 
+def sources(name: str) -> tuple[RemoteFile, ...]:
+    """The files of one of :data:`NAMES`, with the addresses and checksums that torchvision has for them."""
+    from torchvision import datasets
+
+    if name == "cifar10":
+        cifar = datasets.CIFAR10
+        return (RemoteFile((cifar.url,), cifar.tgz_md5, cifar.base_folder, unpack=True),)
+    digits = datasets.MNIST if name == "mnist" else datasets.FashionMNIST
+    return tuple(
+        RemoteFile(tuple(mirror + file for mirror in digits.mirrors), md5, f"{digits.__name__}/raw/{file}")
+        for file, md5 in digits.resources
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Download a data set, see the module; a ValueError if it cannot be had this way, or fails."""
     parser = module_parser("realdata download", __doc__)
-    allowed = (*SOURCES, *NEEDS)
+    allowed = (*NAMES, *NEEDS)
     parser.add_argument("name", metavar="NAME", help=", ".join(allowed))
     parser.add_argument("--root", required=True, metavar="DIR", help="the folder to put it below; made if needed")
     parsed = parser.parse_args(sys.argv[1:] if argv is None else argv)
@@ -96,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     root = Path(parsed.root).expanduser()
     try:
         for part in NEEDS.get(parsed.name, (parsed.name,)):
-            for source in SOURCES[part]:
+            for source in sources(part):
                 fetch(source, root)
     except OSError as error:
         raise ValueError(f"--root={parsed.root}: cannot write there ({error}); allowed: a writable folder") from None

@@ -20,8 +20,8 @@ from typing import Any
 from realdata.settings.completion import complete
 from realdata.settings.flags import (
     HELP,
-    _add_data_flags,
     add_configuration_flags,
+    add_data_flags,
     add_job_flags,
     add_option_flags,
     data_flag,
@@ -45,7 +45,7 @@ def parser(data: str | None = None) -> OneLineParser:
     )
     made.add_argument("--all", action="store_true", help="print every metric of every checkpoint")
     if data is not None:
-        _add_data_flags(made, data)
+        add_data_flags(made, data)
     add_configuration_flags(made, many=False)
     add_option_flags(made, many=False)
     return made

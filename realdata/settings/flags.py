@@ -155,7 +155,8 @@ def add_job_flags(made: argparse.ArgumentParser) -> None:
     made.add_argument("--evaluation-seed", type=int, metavar="N", help="of the probe's halves (default 0)")
 
 
-def _add_data_flags(made: argparse.ArgumentParser, data: str) -> None:
+def add_data_flags(made: argparse.ArgumentParser, data: str) -> None:
+    """A flag for each option of a data set."""
     from realdata import datasets
 
     declared = datasets.spec(data)

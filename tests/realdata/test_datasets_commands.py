@@ -168,7 +168,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         tar.add(folder / "cifar-10-batches-py", "cifar-10-batches-py")
         tar.add(folder / "cifar-10-batches-py" / "test_batch", "../escaped")
         tar.add(folder / "cifar-10-batches-py" / "test_batch", "cifar-10-batches-py/../../escaped")
-    sources = {
+    files = {
         "mnist": tuple(
             download.RemoteFile((path.as_uri(),), download.md5_of(path), f"MNIST/raw/{path.name}")
             for path in sorted(raw.iterdir())
@@ -182,7 +182,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             ),
         ),
     }
-    monkeypatch.setattr(download, "SOURCES", sources)
+    monkeypatch.setattr(download, "sources", files.__getitem__)
     return folder
 
 
@@ -208,7 +208,7 @@ def test_what_is_there_is_left_alone_and_what_is_damaged_is_fetched_again(
     assert text.count("is there already, with the right checksum") == 3
     changed = [file.stat().st_mtime_ns != before for file, before in zip(files, times, strict=True)]
     assert changed == [True, False, False, False]
-    assert download.md5_of(files[0]) == download.SOURCES["mnist"][0].md5
+    assert download.md5_of(files[0]) == download.sources("mnist")[0].md5
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10"])
@@ -225,7 +225,7 @@ def test_an_archive_without_the_folder(server: Path, root: Path, monkeypatch: py
     with tarfile.open(path, "w:gz") as tar:
         tar.add(server / "cifar-10-batches-py" / "test_batch", "test_batch")
     source = download.RemoteFile((path.as_uri(),), download.md5_of(path), "cifar-10-batches-py", unpack=True)
-    monkeypatch.setitem(download.SOURCES, "cifar10", (source,))
+    monkeypatch.setattr(download, "sources", {"cifar10": (source,)}.__getitem__)
     with pytest.raises(ValueError, match="the archive holds no folder cifar-10-batches-py"):
         download.main(["cifar10", "--root", str(root)])
     assert list(root.iterdir()) == []
@@ -248,20 +248,26 @@ def test_unknown_names_are_not_downloaded(root: Path):
 
 def test_an_unreachable_server_is_one_line(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     source = download.RemoteFile(((tmp_path / "gone.gz").as_uri(),), "0" * 32, "MNIST/raw/gone.gz")
-    monkeypatch.setitem(download.SOURCES, "mnist", (source,))
+    monkeypatch.setattr(download, "sources", {"mnist": (source,)}.__getitem__)
     with pytest.raises(ValueError, match=r"gone.gz could not be downloaded: file:.*; allowed: try again later"):
         download.main(["mnist", "--root", str(root)])
-
-
-def test_checksums_are_torchvisions():
-    torchvision = pytest.importorskip("torchvision")
-    for name, kind in (("mnist", torchvision.datasets.MNIST), ("fashion_mnist", torchvision.datasets.FashionMNIST)):
-        ours = {Path(source.place).name: source.md5 for source in download.SOURCES[name]}
-        assert ours == dict(kind.resources)
-    (cifar,) = download.SOURCES["cifar10"]
-    assert (cifar.md5, cifar.place) == (torchvision.datasets.CIFAR10.tgz_md5, torchvision.datasets.CIFAR10.base_folder)
 
 
 def test_md5_is_md5(tmp_path: Path):
     (tmp_path / "file").write_bytes(b"abc" * 200_000)
     assert download.md5_of(tmp_path / "file") == hashlib.md5(b"abc" * 200_000).hexdigest()
+
+
+@pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST/raw"), ("fashion_mnist", "FashionMNIST/raw")])
+def test_digits_come_with_torchvisions_checksums(name: str, folder: str):
+    found = download.sources(name)
+    assert [each.place for each in found] == [
+        f"{folder}/{part}-ubyte.gz"
+        for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+    ]
+    assert all(len(each.md5) == 32 and each.urls and not each.unpack for each in found)
+
+
+def test_cifar_comes_with_torchvisions_checksum():
+    (found,) = download.sources("cifar10")
+    assert (found.place, found.unpack, len(found.md5)) == ("cifar-10-batches-py", True, 32)
