@@ -20,8 +20,10 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -33,13 +35,14 @@ from realdata import Protocol, RunConfiguration, extract, load, load_checkpoint,
 from realdata.measures.linear_probe import fit_path
 from realdata.measures.probe import PROBE_TOLERANCE
 
-TASKS = {
-    "celeba": {"size": 32},
-    "pacs": {"size": 32, "target": "sketch"},
-}
-WIDTHS = (16, 64)
-"""Of the small CNN: 64 and 256 features."""
+TASKS: tuple[tuple[str, dict[str, str], int], ...] = (
+    ("celeba", {}, 16),
+    ("celeba", {}, 64),
+    ("pacs", {"target": "sketch"}, 16),
+)
+"""Data set, its options and the width of the small CNN, which has four times as many features."""
 
+SIZE = 32
 PENALTIES = sorted(Protocol().inverse_penalties)
 REPEATS = 9
 
@@ -47,14 +50,12 @@ FloatArray = NDArray[np.float64]
 Fit = Callable[[], list[FloatArray]]
 
 
-def probing_task(name: str, root: Path, width: int) -> tuple[FloatArray, NDArray[np.int64], FloatArray, int]:
+def probing_task(
+    name: str, options: dict[str, str], root: Path, width: int
+) -> tuple[FloatArray, NDArray[np.int64], FloatArray, int]:  # fmt: skip
     """Standardised features ``[n, D]``, hard attribute, weights and classes of one probe."""
-    options = dict(TASKS[name])
-    size = int(options.pop("size"))
-    data = load(name, root, options, size=size)
-    configuration = RunConfiguration(
-        name, data_options=options, size=size, epochs=1, model_options={"width": width}, levels=()
-    )  # fmt: skip
+    data = load(name, root, options, size=SIZE)
+    configuration = RunConfiguration(name, options, size=SIZE, epochs=1, model_options={"width": width}, levels=())
     with tempfile.TemporaryDirectory() as folder:
         run = train(configuration, data, folder, progress=False)
         model = load_checkpoint(run.checkpoints[-1], configuration, data)
@@ -114,7 +115,31 @@ def seconds(fits: dict[str, Fit], repeats: int) -> dict[str, float]:
     return {name: float(np.median(values)) for name, values in taken.items()}
 
 
+def rows_of_task(
+    name: str, options: dict[str, str], width: int, root: Path, repeats: int
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """A row of measurements for each solver."""
+    x, y, weights, classes = probing_task(name, options, root, width)
+
+    def fit(solver: str, tolerance: float) -> list[FloatArray]:
+        return sklearns(solver, tolerance, x, y, weights)
+
+    exact = fit("newton-cholesky", 1e-12)
+    tolerances = {solver: tolerance_for(solver, exact, fit) for solver in ("newton-cholesky", "lbfgs")}
+    fits: dict[str, Fit] = {"ours": partial(ours, x, y, weights, classes)}
+    fits |= {solver: partial(fit, solver, tolerance) for solver, tolerance in tolerances.items()}
+    found = seconds(fits, repeats)
+    for solver, median in found.items():
+        yield {
+            "task": name, "images": len(x), "features": x.shape[1], "classes": classes, "solver": solver,
+            "tolerance": tolerances.get(solver, PROBE_TOLERANCE),
+            "distance": f"{distance(fits[solver](), exact):.1e}", "milliseconds": round(1e3 * median, 1),
+            "times_ours": round(median / found["ours"], 1), "machine": machine(),
+        }  # fmt: skip
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", required=True, type=Path, help="folder that holds celeba and PACS")
     parser.add_argument("--quick", action="store_true", help="one repeat")
@@ -122,26 +147,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     warnings.filterwarnings("ignore")
     table = []
-    for name in TASKS:
-        for width in WIDTHS:
-            x, y, weights, classes = probing_task(name, options.root, width)
-
-            def fit(solver: str, tolerance: float, x=x, y=y, weights=weights) -> list[FloatArray]:  # type: ignore[no-untyped-def]
-                return sklearns(solver, tolerance, x, y, weights)
-
-            exact = fit("newton-cholesky", 1e-12)
-            tolerances = {solver: tolerance_for(solver, exact, fit) for solver in ("newton-cholesky", "lbfgs")}
-            fits: dict[str, Fit] = {"ours": lambda: ours(x, y, weights, classes)}  # noqa: B023 - called in this round
-            fits |= {solver: lambda s=solver, t=t: fit(s, t) for solver, t in tolerances.items()}  # type: ignore[misc]
-            found = seconds(fits, 1 if options.quick else REPEATS)
-            for solver, median in found.items():
-                table.append({
-                    "task": name, "images": len(x), "features": x.shape[1], "classes": classes, "solver": solver,
-                    "tolerance": tolerances.get(solver, PROBE_TOLERANCE),
-                    "distance": f"{distance(fits[solver](), exact):.1e}", "milliseconds": round(1e3 * median, 1),
-                    "times_ours": round(median / found["ours"], 1), "machine": machine(),
-                })  # fmt: skip
-                print(", ".join(f"{key} {value}" for key, value in table[-1].items()), flush=True)
+    for task in TASKS:
+        for row in rows_of_task(*task, options.root, 1 if options.quick else REPEATS):
+            table.append(row)
+            print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
     if options.output:
         append(table, options.output)
 
