@@ -13,14 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from realdata.results.phase_plane import Trajectory, drawable
-from realdata.results.phase_plane_figure import phase_plane_figure
-from realdata.results.summary import Panel
 from sambalance_tools.command_line import OneLineParser, module_parser
 from sambalance_tools.files import writable_directory
 
 if TYPE_CHECKING:
-    pass
+    from realdata.results.phase_plane import Trajectory
+    from realdata.results.summary import Panel
 
 
 def parser() -> OneLineParser:
@@ -37,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out = Path(options.out)
     if not (out / "runs").is_dir():
         raise ValueError(f"--out={options.out!r} has no folder runs; allowed: the folder of a sweep or of predict")
+    from realdata.results.phase_plane import drawable
+
     drawn = list(drawable(out))
     if not drawn:
         raise ValueError(
@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def write_figures(drawn: Sequence[tuple[Panel, list[Trajectory]]], to: Path) -> list[Path]:
     """Write each setting's figure into a folder of its own, named by data set and setting."""
+    from realdata.results.phase_plane_figure import phase_plane_figure
     from toymodels.plots import save_figure
 
     paths = []

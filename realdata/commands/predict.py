@@ -70,10 +70,10 @@ def parser() -> OneLineParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
+    options = parser().parse_args(arguments)
     from realdata.predictions.judging import judge
     from realdata.predictions.request import request_of
 
-    options = parser().parse_args(arguments)
     settings = _settings(options)
     request = request_of(settings)
     out = writable_directory(request.plan.out)

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from realdata.results.report import write_report
 from sambalance_tools.command_line import OneLineParser, module_parser
 from sambalance_tools.files import writable_directory
 
@@ -52,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         print(f"  {write_html(out, to, [Path(each) for each in options.beside], figures=not options.no_figures)}")
         return
+    from realdata.results.report import write_report
+
     paths = write_report(out, to, latex=not options.no_latex, figures=not options.no_figures)
     print(f"  {paths[0]}")
     count = {suffix: sum(path.suffix == suffix for path in paths) for suffix in (".tex", ".png")}

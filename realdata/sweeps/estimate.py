@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from realdata.configuration import RunConfiguration
-from realdata.datasets.loading import load_for
 from realdata.sweeps.jobs import Job, read_rows
 
 if TYPE_CHECKING:
@@ -128,6 +127,8 @@ def _measured(jobs: Sequence[Job]) -> dict[tuple[Any, ...], tuple[float, float]]
 
 def seconds_per_pass(job: Job) -> float | None:
     """Training seconds per pass over the training set of a job; None if it cannot run, as the job itself will say."""
+    from realdata.datasets.loading import load_for
+
     try:
         configuration = RunConfiguration.from_dict(job.configuration)
         return time_training(load_for(job.root, configuration), configuration, job.device)

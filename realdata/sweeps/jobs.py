@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from realdata.configuration import RunConfiguration
-from realdata.datasets.loading import load_for
 from realdata.sweeps.locks import Locked, job_lock
 from realdata.versions import versions
 from sambalance_tools.files import write_text
@@ -177,6 +176,7 @@ def steps_of_a_job() -> Steps:
 
 def _do(job: Job, configuration: RunConfiguration, directory: Path, stage: list[str]) -> str:
     """Train, then evaluate every checkpoint that has no rows yet; ``stage`` says what goes on, for a failure."""
+    from realdata.datasets.loading import load_for
     from realdata.measures.protocols import protocol
 
     steps = steps_of_a_job()

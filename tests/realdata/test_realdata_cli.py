@@ -63,7 +63,7 @@ def test_help_names_the_commands_and_is_quick() -> None:
         assert command in done.stdout
     heavy = "import sys; from realdata.commands import predict, report, run, sweep;"
     heavy += "predict.parser(); report.parser(); run.parser(); sweep.parser();"
-    heavy += "print({'torch', 'sklearn', 'pandas', 'torchvision', 'PIL', 'matplotlib'} & set(sys.modules))"
+    heavy += "print({'numpy', 'torch', 'sklearn', 'pandas', 'torchvision', 'PIL', 'matplotlib'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
