@@ -37,9 +37,6 @@ from sambalance_tools.command_line import OneLineParser, module_parser
 from sambalance_tools.files import writable_directory, write_text
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
     from realdata.predictions.request import Request
 
 DEFAULT_OUT = "out/predict"

@@ -13,13 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sambalance_tools.command_line import OneLineParser, module_parser
 from sambalance_tools.files import writable_directory
-
-if TYPE_CHECKING:
-    pass
 
 
 def parser() -> OneLineParser:
