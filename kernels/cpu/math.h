@@ -43,12 +43,25 @@ struct Constants<double> {
                                            0.3333333333333315809};
 };
 
-template <class T, int count>
-SAMBALANCE_INLINE Vec<T> horner(const T (&terms)[count], Vec<T> x) {
-  Vec<T> sum = splat<T>(terms[0]);
+// Functions of `count` vectors go stage by stage: a processor that looks only a few dozen instructions ahead would
+// otherwise wait at each instruction of one chain for the one before it.
+template <class T, int count, int terms>
+SAMBALANCE_INLINE void horner(const T (&term)[terms], const Vec<T> (&x)[count], Vec<T> (&sum)[count]) {
+#pragma GCC unroll 8
+  for (int i = 0; i < count; ++i) sum[i] = splat<T>(term[0]);
 #pragma GCC unroll 16
-  for (int i = 1; i < count; ++i) sum = fma(sum, x, splat<T>(terms[i]));
-  return sum;
+  for (int k = 1; k < terms; ++k) {
+#pragma GCC unroll 8
+    for (int i = 0; i < count; ++i) sum[i] = fma(sum[i], x[i], splat<T>(term[k]));
+  }
+}
+
+template <class T, int terms>
+SAMBALANCE_INLINE Vec<T> horner(const T (&term)[terms], Vec<T> x) {
+  const Vec<T> xs[] = {x};
+  Vec<T> sum[1];
+  horner<T>(term, xs, sum);
+  return sum[0];
 }
 
 // p 2^n for whole n; without AVX-512 the result must be a normal number.
@@ -64,14 +77,29 @@ SAMBALANCE_INLINE Vec<T> times_power_of_two(Vec<T> p, Vec<T> n) {
 }
 
 // exp(x) for x within [exp_lowest, exp_highest], clamped outside; NaN stays NaN.
+template <class T, int count>
+SAMBALANCE_INLINE void exp_clamped(const Vec<T> (&x)[count], Vec<T> (&e)[count]) {
+  using C = Constants<T>;
+  Vec<T> n[count], r[count];
+#pragma GCC unroll 8
+  for (int i = 0; i < count; ++i) r[i] = greatest(splat<T>(C::exp_lowest), least(splat<T>(C::exp_highest), x[i]));
+#pragma GCC unroll 8
+  for (int i = 0; i < count; ++i) n[i] = floor_of(r[i] * splat<T>(C::log2_of_e));
+#pragma GCC unroll 8
+  for (int i = 0; i < count; ++i) r[i] = fnma(n[i], splat<T>(C::ln2_high), r[i]);
+#pragma GCC unroll 8
+  for (int i = 0; i < count; ++i) r[i] = fnma(n[i], splat<T>(C::ln2_low), r[i]) * splat<T>(C::log2_of_e);
+  horner<T>(C::exp2_terms, r, e);
+#pragma GCC unroll 8
+  for (int i = 0; i < count; ++i) e[i] = times_power_of_two<T>(e[i], n[i]);
+}
+
 template <class T>
 SAMBALANCE_INLINE Vec<T> exp_clamped(Vec<T> x) {
-  using C = Constants<T>;
-  x = greatest(splat<T>(C::exp_lowest), least(splat<T>(C::exp_highest), x));
-  const Vec<T> n = floor_of(x * splat<T>(C::log2_of_e));
-  Vec<T> r = fnma(n, splat<T>(C::ln2_high), x);
-  r = fnma(n, splat<T>(C::ln2_low), r);
-  return times_power_of_two<T>(horner<T>(C::exp2_terms, r * splat<T>(C::log2_of_e)), n);
+  const Vec<T> xs[] = {x};
+  Vec<T> e[1];
+  exp_clamped<T>(xs, e);
+  return e[0];
 }
 
 // exp(x) with its true limits: 0 below, infinity above the representable range.
@@ -84,17 +112,38 @@ SAMBALANCE_INLINE Vec<T> exp_full(Vec<T> x) {
 }
 
 // 2^y, its relative error growing as |y| eps: what y = log2(e) m, rounded, allows. Clamped as exp_clamped is.
+template <class T, int count>
+SAMBALANCE_INLINE void exp2_clamped(const Vec<T> (&y)[count], Vec<T> (&e)[count]) {
+  using C = Constants<T>;
+  Vec<T> n[count], f[count];
+#pragma GCC unroll 8
+  for (int i = 0; i < count; ++i) n[i] = least(splat<T>(C::exp2_highest), y[i]);
+#if defined(__AVX512F__)
+#pragma GCC unroll 8
+  for (int i = 0; i < count; ++i) f[i] = minus_floor(n[i]);
+  horner<T>(C::exp2_terms, f, e);
+#pragma GCC unroll 8
+  for (int i = 0; i < count; ++i) e[i] = scale_by_floor(e[i], n[i]);
+#else
+#pragma GCC unroll 8
+  for (int i = 0; i < count; ++i) {
+    f[i] = greatest(splat<T>(C::exp2_lowest), n[i]);
+    n[i] = floor_of(f[i]);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < count; ++i) f[i] = f[i] - n[i];
+  horner<T>(C::exp2_terms, f, e);
+#pragma GCC unroll 8
+  for (int i = 0; i < count; ++i) e[i] = times_power_of_two<T>(e[i], n[i]);
+#endif
+}
+
 template <class T>
 SAMBALANCE_INLINE Vec<T> exp2_clamped(Vec<T> y) {
-  using C = Constants<T>;
-  y = least(splat<T>(C::exp2_highest), y);
-#if defined(__AVX512F__)
-  return scale_by_floor(horner<T>(C::exp2_terms, minus_floor(y)), y);
-#else
-  y = greatest(splat<T>(C::exp2_lowest), y);
-  const Vec<T> n = floor_of(y);
-  return times_power_of_two<T>(horner<T>(C::exp2_terms, y - n), n);
-#endif
+  const Vec<T> ys[] = {y};
+  Vec<T> e[1];
+  exp2_clamped<T>(ys, e);
+  return e[0];
 }
 
 template <class T>

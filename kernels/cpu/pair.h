@@ -60,16 +60,20 @@ SAMBALANCE_INLINE void pair_pass(const PairData<T>* const (&data)[abreast], int6
     V lambda[abreast], y[abreast];
 #pragma GCC unroll 4
     for (int i = 0; i < abreast; ++i) y[i] = fma(u[1][i], data[i]->x[s][1], u[0][i] * data[i]->x[s][0]);
+    if constexpr (kind == Loss::logistic) {
+      V e[abreast];
+      exp2_clamped<T>(y, e);
 #pragma GCC unroll 4
-    for (int i = 0; i < abreast; ++i) {
-      if constexpr (kind == Loss::logistic) {
-        const V e = exp2_clamped<T>(y[i]);
-        lambda[i] = logistic_weight<T>(e);
+      for (int i = 0; i < abreast; ++i) {
+        lambda[i] = logistic_weight<T>(e[i]);
         if constexpr (with_loss) {
-          const V value = logistic_loss<T>(y[i] * splat<T>(C::ln2), e);
+          const V value = logistic_loss<T>(y[i] * splat<T>(C::ln2), e[i]);
           loss[i] = s == 0 ? data[i]->pi[s] * value : fma(data[i]->pi[s], value, loss[i]);
         }
-      } else {
+      }
+    } else {
+#pragma GCC unroll 4
+      for (int i = 0; i < abreast; ++i) {
         lambda[i] = kind == Loss::exponential ? exp2_full<T>(y[i]) : splat<T>(1) - y[i];
         if constexpr (with_loss) {
           const V value = kind == Loss::exponential ? lambda[i] : splat<T>(T(0.5)) * lambda[i] * lambda[i];

@@ -20,73 +20,117 @@ struct ReluPass {
   V* scaled_x;     // c_n x_n of a tile
 };
 
-constexpr int wide_tile = 16, narrow_tile = 8, narrow_dimension = 8;
+constexpr int tile = 16;  // samples
+// A block of neurons and samples forward, so that its sums and what they are made of fit the registers.
+constexpr int narrow_neurons = vector_registers >= 32 ? 1 : 2, narrow_points = vector_registers >= 32 ? 8 : 4;
+constexpr int narrow_dimension = 8;
 
-// Up to eight features: one neuron's weights and the tile's outputs stay in registers.
-template <class T, int d, bool shared, int count>
+// Up to eight features: sums of a block of samples stay in registers, forward while the neurons pass, backward while
+// the samples do. All chains of a block advance together, since processors look only a few dozen instructions ahead.
+template <class T, int d, bool shared>
 struct ReluNarrow {
   using V = Vec<T>;
 
-  template <bool outputs, bool keep_masks>
-  static SAMBALANCE_INLINE void forward(const ReluPass<T>& pass, const Samples<T>& samples, int64_t first,
-                                        const V* theta, V* f) {
-    const V* v = theta + pass.m * d;
-    V sum[count];
+  // The outputs of `points` samples, the first of which is `s` of the tile.
+  template <int points, bool outputs, bool keep_masks>
+  static SAMBALANCE_INLINE void outputs_of(const ReluPass<T>& pass, const Samples<T>& samples, int64_t first, int64_t s,
+                                           const V* theta, V* f) {
+    V sum[points];
 #pragma GCC unroll 8
-    for (int i = 0; i < count; ++i) sum[i] = V{};
-    for (int64_t j = 0; j < pass.m; ++j) {
-      V w[d];
-#pragma GCC unroll 8
-      for (int k = 0; k < d; ++k) w[k] = theta[j * d + k];
-      const V vj = v[j];
-#pragma GCC unroll 8
-      for (int i = 0; i < count; ++i) {
-        V z = w[0] * load<T, shared>(samples.x, (first + i) * d);
-#pragma GCC unroll 8
-        for (int k = 1; k < d; ++k) z = fma(w[k], load<T, shared>(samples.x, (first + i) * d + k), z);
-        const Mask<T> active = not_at_most(z, V{});  // true for NaN, which must spread
-        if constexpr (keep_masks) pass.masks[j * count + i] = active;
-        if constexpr (outputs) sum[i] = masked_fma(active, vj, z, sum[i]);
-      }
+    for (int i = 0; i < points; ++i) sum[i] = V{};
+    const T* x = samples.x + (first + s) * d * (shared ? 1 : lanes<T>);
+    int64_t j = 0;
+    for (; j + narrow_neurons <= pass.m; j += narrow_neurons) {
+      activations<narrow_neurons, points, outputs, keep_masks>(pass, x, s, j, theta, sum);
     }
+    for (; j < pass.m; ++j) activations<1, points, outputs, keep_masks>(pass, x, s, j, theta, sum);
     if constexpr (outputs) {
 #pragma GCC unroll 8
-      for (int i = 0; i < count; ++i) f[i] = sum[i];
+      for (int i = 0; i < points; ++i) f[s + i] = sum[i];
     }
   }
 
-  static SAMBALANCE_INLINE void backward(const ReluPass<T>& pass, const Samples<T>& samples, int64_t first, const V* c,
-                                         V* sums) {
-    V* scaled = pass.scaled_x;
+  template <int neurons, int points, bool outputs, bool keep_masks>
+  static SAMBALANCE_INLINE void activations(const ReluPass<T>& pass, const T* x, int64_t s, int64_t j, const V* theta,
+                                            V (&sum)[points]) {
+    const V *w = theta + j * d, *v = theta + pass.m * d + j;
+    if constexpr (vector_registers < 32) x = read_again(x);
+    V z[neurons][points];
 #pragma GCC unroll 8
-    for (int i = 0; i < count; ++i) {
+    for (int k = 0; k < d; ++k) {
+      V weight[neurons];
+#pragma GCC unroll 2
+      for (int a = 0; a < neurons; ++a) weight[a] = in_register(w[a * d + k]);
 #pragma GCC unroll 8
-      for (int k = 0; k < d; ++k) scaled[i * d + k] = c[i] * load<T, shared>(samples.x, (first + i) * d + k);
+      for (int i = 0; i < points; ++i) {
+        const V feature = load<T, shared>(x, i * d + k);
+#pragma GCC unroll 2
+        for (int a = 0; a < neurons; ++a) z[a][i] = k == 0 ? weight[a] * feature : fma(weight[a], feature, z[a][i]);
+      }
+    }
+#pragma GCC unroll 2
+    for (int a = 0; a < neurons; ++a) {
+#pragma GCC unroll 8
+      for (int i = 0; i < points; ++i) {
+        const Mask<T> active = not_at_most(z[a][i], V{});  // true for NaN, which must spread
+        if constexpr (keep_masks) pass.masks[(j + a) * tile + s + i] = active;
+        if constexpr (outputs) sum[i] = masked_fma(active, v[a], z[a][i], sum[i]);
+      }
+    }
+  }
+
+  template <bool outputs, bool keep_masks>
+  static SAMBALANCE_INLINE void forward(const ReluPass<T>& pass, const Samples<T>& samples, int64_t first,
+                                        int64_t count, const V* theta, V* f) {
+    int64_t s = 0;
+    for (; s + narrow_points <= count; s += narrow_points) {
+      outputs_of<narrow_points, outputs, keep_masks>(pass, samples, first, s, theta, f);
+    }
+    for (; s < count; ++s) outputs_of<1, outputs, keep_masks>(pass, samples, first, s, theta, f);
+  }
+
+  static SAMBALANCE_INLINE void backward(const ReluPass<T>& pass, const Samples<T>& samples, int64_t first,
+                                         int64_t count, const V* c, V* sums) {
+    const T* x = samples.x + first * d * (shared ? 1 : lanes<T>);
+    for (int64_t s = 0; mask_registers && s < count; ++s) {
+#pragma GCC unroll 8
+      for (int k = 0; k < d; ++k) pass.scaled_x[s * d + k] = c[s] * load<T, shared>(x, s * d + k);
     }
     int64_t j = 0;
-    for (; j + 2 <= pass.m; j += 2) accumulate<2>(pass, j, sums);
-    if (j < pass.m) accumulate<1>(pass, j, sums);
+    for (; j + 2 <= pass.m; j += 2) accumulate<2>(pass, x, count, j, c, sums);
+    if (j < pass.m) accumulate<1>(pass, x, count, j, c, sums);
   }
 
-  // Two neurons at once, so that each c x is loaded once for both.
+  // Two neurons at once, so that what a sample adds is loaded once for both: c x, added under a mask where masks have
+  // registers of their own; elsewhere c is cleared by the mask once for all features.
   template <int neurons>
-  static SAMBALANCE_INLINE void accumulate(const ReluPass<T>& pass, int64_t j, V* sums) {
+  static SAMBALANCE_INLINE void accumulate(const ReluPass<T>& pass, const T* x, int64_t count, int64_t j, const V* c,
+                                           V* sums) {
     V g[neurons][d];
 #pragma GCC unroll 2
     for (int a = 0; a < neurons; ++a) {
 #pragma GCC unroll 8
       for (int k = 0; k < d; ++k) g[a][k] = sums[(j + a) * d + k];
     }
-#pragma GCC unroll 8
-    for (int i = 0; i < count; ++i) {
+    for (int64_t s = 0; s < count; ++s) {
       Mask<T> active[neurons];
+      V slope[neurons];
 #pragma GCC unroll 2
-      for (int a = 0; a < neurons; ++a) active[a] = load_mask(&pass.masks[(j + a) * count + i]);
+      for (int a = 0; a < neurons; ++a) {
+        active[a] = load_mask(&pass.masks[(j + a) * tile + s]);
+        if constexpr (!mask_registers) slope[a] = cleared(active[a], c[s]);
+      }
 #pragma GCC unroll 8
       for (int k = 0; k < d; ++k) {
-        const V scaled = pass.scaled_x[i * d + k];
+        if constexpr (mask_registers) {
+          const V scaled = pass.scaled_x[s * d + k];
 #pragma GCC unroll 2
-        for (int a = 0; a < neurons; ++a) g[a][k] = masked_add(g[a][k], active[a], scaled);
+          for (int a = 0; a < neurons; ++a) g[a][k] = masked_add(g[a][k], active[a], scaled);
+        } else {
+          const V feature = load<T, shared>(x, s * d + k);
+#pragma GCC unroll 2
+          for (int a = 0; a < neurons; ++a) g[a][k] = fma(slope[a], feature, g[a][k]);
+        }
       }
     }
 #pragma GCC unroll 2
@@ -96,37 +140,26 @@ struct ReluNarrow {
     }
   }
 
-  static __attribute__((noinline)) void tile(const ReluPass<T>& pass, const Samples<T>& samples, int64_t first,
-                                             const V* weights_at, const V* jacobian_at, V* sums, V* loss) {
-    V f[count], c[count];
-    if (weights_at == jacobian_at) {
-      forward<true, true>(pass, samples, first, weights_at, f);
-    } else {
-      forward<true, false>(pass, samples, first, weights_at, f);
-      if (sums) forward<false, true>(pass, samples, first, jacobian_at, f);
+  static __attribute__((noinline)) void pass(const ReluPass<T>& pass, const Samples<T>& samples, const V* weights_at,
+                                             const V* jacobian_at, V* sums, V* loss) {
+    for (int64_t first = 0; first < samples.count; first += tile) {
+      const int64_t left = samples.count - first, count = left < tile ? left : tile;
+      V f[tile], c[tile];
+      if (weights_at == jacobian_at) {
+        forward<true, true>(pass, samples, first, count, weights_at, f);
+      } else {
+        forward<true, false>(pass, samples, first, count, weights_at, f);
+        if (sums) forward<false, true>(pass, samples, first, count, jacobian_at, f);
+      }
+      tile_derivatives<T>(pass.kind, samples, first, count, f, c, loss);
+      if (sums) backward(pass, samples, first, count, c, sums);
     }
-    loss_derivatives<T, count>(pass.kind, samples, first, f, c, loss);
-    if (sums) backward(pass, samples, first, c, sums);
   }
 };
 
-template <class T, int d, bool shared>
-void relu_narrow_pass(const ReluPass<T>& pass, const Samples<T>& samples, const Vec<T>* weights_at,
-                      const Vec<T>* jacobian_at, Vec<T>* sums, Vec<T>* loss) {
-  int64_t s = 0;
-  for (; s + 8 <= samples.count; s += 8) {
-    ReluNarrow<T, d, shared, 8>::tile(pass, samples, s, weights_at, jacobian_at, sums, loss);
-  }
-  if (samples.count - s >= 4) {
-    ReluNarrow<T, d, shared, 4>::tile(pass, samples, s, weights_at, jacobian_at, sums, loss);
-    s += 4;
-  }
-  for (; s < samples.count; ++s) {
-    ReluNarrow<T, d, shared, 1>::tile(pass, samples, s, weights_at, jacobian_at, sums, loss);
-  }
-}
-
 // More features: small matrix products. A block of `neurons` x `points` sums stays in registers while k runs.
+constexpr int wide_neurons = vector_registers >= 32 ? 4 : 2;
+
 template <class T, bool shared>
 struct ReluWide {
   using V = Vec<T>;
@@ -158,7 +191,7 @@ struct ReluWide {
 #pragma GCC unroll 4
       for (int i = 0; i < points; ++i) {
         const Mask<T> active = not_at_most(z[a][i], V{});
-        if constexpr (keep_masks) pass.masks[(j + a) * wide_tile + s + i] = active;
+        if constexpr (keep_masks) pass.masks[(j + a) * tile + s + i] = active;
         if constexpr (outputs) f[s + i] = masked_fma(active, v[a], z[a][i], f[s + i]);
       }
     }
@@ -169,10 +202,12 @@ struct ReluWide {
                                                 int64_t count, const V* theta, V* f) {
     for (int64_t s = 0; outputs && s < count; ++s) f[s] = V{};
     int64_t j = 0;
-    for (; j + 4 <= pass.m; j += 4) {
+    for (; j + wide_neurons <= pass.m; j += wide_neurons) {
       int64_t s = 0;
-      for (; s + 4 <= count; s += 4) activations<4, 4, outputs, keep_masks>(pass, samples, first, s, j, theta, f);
-      for (; s < count; ++s) activations<4, 1, outputs, keep_masks>(pass, samples, first, s, j, theta, f);
+      for (; s + 4 <= count; s += 4) {
+        activations<wide_neurons, 4, outputs, keep_masks>(pass, samples, first, s, j, theta, f);
+      }
+      for (; s < count; ++s) activations<wide_neurons, 1, outputs, keep_masks>(pass, samples, first, s, j, theta, f);
     }
     for (; j < pass.m; ++j) {
       int64_t s = 0;
@@ -195,7 +230,7 @@ struct ReluWide {
       for (int b = 0; b < features; ++b) x[b] = pass.scaled_x[s * features + b];
 #pragma GCC unroll 4
       for (int a = 0; a < neurons; ++a) {
-        const Mask<T> active = load_mask(&pass.masks[(j + a) * wide_tile + s]);
+        const Mask<T> active = load_mask(&pass.masks[(j + a) * tile + s]);
 #pragma GCC unroll 4
         for (int b = 0; b < features; ++b) g[a][b] = masked_add(g[a][b], active, x[b]);
       }
@@ -217,7 +252,7 @@ struct ReluWide {
       }
     }
     int64_t j = 0;
-    for (; j + 4 <= pass.m; j += 4) accumulate<4, features>(pass, count, j, k, sums);
+    for (; j + wide_neurons <= pass.m; j += wide_neurons) accumulate<wide_neurons, features>(pass, count, j, k, sums);
     for (; j < pass.m; ++j) accumulate<1, features>(pass, count, j, k, sums);
   }
 
@@ -230,18 +265,16 @@ struct ReluWide {
 
   static void pass(const ReluPass<T>& pass, const Samples<T>& samples, const V* weights_at, const V* jacobian_at,
                    V* sums, V* loss) {
-    for (int64_t first = 0; first < samples.count; first += wide_tile) {
-      const int64_t left = samples.count - first, count = left < wide_tile ? left : wide_tile;
-      V f[wide_tile], c[wide_tile];
+    for (int64_t first = 0; first < samples.count; first += tile) {
+      const int64_t left = samples.count - first, count = left < tile ? left : tile;
+      V f[tile], c[tile];
       if (weights_at == jacobian_at) {
         forward<true, true>(pass, samples, first, count, weights_at, f);
       } else {
         forward<true, false>(pass, samples, first, count, weights_at, f);
         if (sums) forward<false, true>(pass, samples, first, count, jacobian_at, f);
       }
-      int64_t s = 0;
-      for (; s + 4 <= count; s += 4) loss_derivatives<T, 4>(pass.kind, samples, first + s, f + s, c + s, loss);
-      for (; s < count; ++s) loss_derivatives<T, 1>(pass.kind, samples, first + s, f + s, c + s, loss);
+      tile_derivatives<T>(pass.kind, samples, first, count, f, c, loss);
       if (sums) backward(pass, samples, first, count, c, sums);
     }
   }
@@ -255,21 +288,21 @@ template <class T, bool shared>
 ReluPassFunction<T> relu_pass(int64_t d) {
   switch (d) {
     case 1:
-      return relu_narrow_pass<T, 1, shared>;
+      return ReluNarrow<T, 1, shared>::pass;
     case 2:
-      return relu_narrow_pass<T, 2, shared>;
+      return ReluNarrow<T, 2, shared>::pass;
     case 3:
-      return relu_narrow_pass<T, 3, shared>;
+      return ReluNarrow<T, 3, shared>::pass;
     case 4:
-      return relu_narrow_pass<T, 4, shared>;
+      return ReluNarrow<T, 4, shared>::pass;
     case 5:
-      return relu_narrow_pass<T, 5, shared>;
+      return ReluNarrow<T, 5, shared>::pass;
     case 6:
-      return relu_narrow_pass<T, 6, shared>;
+      return ReluNarrow<T, 6, shared>::pass;
     case 7:
-      return relu_narrow_pass<T, 7, shared>;
+      return ReluNarrow<T, 7, shared>::pass;
     case 8:
-      return relu_narrow_pass<T, 8, shared>;
+      return ReluNarrow<T, 8, shared>::pass;
     default:
       return ReluWide<T, shared>::pass;
   }
@@ -287,8 +320,8 @@ struct ReluNetwork {
     pass.d = p.dimension;
     pass.m = p.width;
     pass.kind = p.loss;
-    pass.masks = take<Mask<T>>(workspace, p.width * wide_tile);
-    pass.scaled_x = take<V>(workspace, wide_tile * narrow_dimension);
+    pass.masks = take<Mask<T>>(workspace, p.width * tile);
+    pass.scaled_x = take<V>(workspace, tile * narrow_dimension);
     shared_pass = relu_pass<T, true>(p.dimension);
     lane_pass = relu_pass<T, false>(p.dimension);
     scale = feature_scale;

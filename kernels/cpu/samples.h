@@ -63,8 +63,7 @@ __attribute__((noinline)) void loss_derivatives(Loss kind, const Samples<T>& sam
   }
   if (kind == Loss::logistic) {
     V e[count];
-#pragma GCC unroll 8
-    for (int i = 0; i < count; ++i) e[i] = exp_clamped<T>(m[i]);
+    exp_clamped<T>(m, e);
 #pragma GCC unroll 8
     for (int i = 0; i < count; ++i) c[i] = logistic_weight<T>(e[i]) * -pi[i];
     if (loss) {
@@ -90,6 +89,16 @@ __attribute__((noinline)) void loss_derivatives(Loss kind, const Samples<T>& sam
 #pragma GCC unroll 8
     for (int i = 0; i < count; ++i) c[i] = c[i] * y[i];
   }
+}
+
+// The same for any number of samples, as many at a time as the registers hold.
+template <class T>
+void tile_derivatives(Loss kind, const Samples<T>& samples, int64_t first, int64_t count, const Vec<T>* f, Vec<T>* c,
+                      Vec<T>* loss) {
+  constexpr int most = vector_registers >= 32 ? 8 : 4;
+  int64_t s = 0;
+  for (; s + most <= count; s += most) loss_derivatives<T, most>(kind, samples, first + s, f + s, c + s, loss);
+  for (; s < count; ++s) loss_derivatives<T, 1>(kind, samples, first + s, f + s, c + s, loss);
 }
 
 inline void philox4x32(uint32_t step, uint32_t quad, uint64_t seed, uint32_t out[4]) {

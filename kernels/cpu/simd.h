@@ -29,15 +29,23 @@ constexpr int vector_bytes = 32;
 constexpr int vector_bytes = 16;
 #endif
 
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int vector_registers = 32;
+#else
+constexpr int vector_registers = 16;
+#endif
+
 typedef float FloatVector __attribute__((vector_size(vector_bytes)));
 typedef double DoubleVector __attribute__((vector_size(vector_bytes)));
 typedef int32_t IntVector __attribute__((vector_size(vector_bytes)));
 typedef int64_t LongVector __attribute__((vector_size(vector_bytes)));
 
 #if defined(__AVX512F__)
+constexpr bool mask_registers = true;
 typedef __mmask16 FloatMask;
 typedef __mmask8 DoubleMask;
 #else
+constexpr bool mask_registers = false;
 typedef IntVector FloatMask;
 typedef LongVector DoubleMask;
 #endif
@@ -66,6 +74,22 @@ constexpr int lanes = vector_bytes / sizeof(T);
 template <class T>
 SAMBALANCE_INLINE Vec<T> splat(T value) {
   return value - Vec<T>{};  // exact, and -0 stays -0
+}
+
+// The vector in a register: GCC would rather load it anew for each use.
+template <class V>
+SAMBALANCE_INLINE V in_register(V vector) {
+#if defined(__AVX2__)
+  asm("" : "+v"(vector));
+#endif
+  return vector;
+}
+// The pointer, of which the compiler no longer knows where it points: it would otherwise load what it points to before a
+// loop, find no registers for it and keep it on the stack.
+template <class T>
+SAMBALANCE_INLINE const T* read_again(const T* pointer) {
+  asm("" : "+r"(pointer));
+  return pointer;
 }
 
 // fma(a, b, c) = a b + c;  fnma(a, b, c) = c - a b;  least/greatest return their second operand when it is NaN.
@@ -149,6 +173,8 @@ SAMBALANCE_INLINE FloatVector masked_fma(FloatMask m, FloatVector a, FloatVector
 SAMBALANCE_INLINE DoubleVector masked_fma(DoubleMask m, DoubleVector a, DoubleVector b, DoubleVector c) {
   return _mm512_mask3_fmadd_pd(a, b, c, m);
 }
+SAMBALANCE_INLINE FloatVector cleared(FloatMask m, FloatVector a) { return _mm512_maskz_mov_ps(m, a); }
+SAMBALANCE_INLINE DoubleVector cleared(DoubleMask m, DoubleVector a) { return _mm512_maskz_mov_pd(m, a); }
 SAMBALANCE_INLINE unsigned mask_bits(FloatMask m) { return m; }
 SAMBALANCE_INLINE unsigned mask_bits(DoubleMask m) { return m; }
 SAMBALANCE_INLINE FloatMask both(FloatMask a, FloatMask b) { return a & b; }
@@ -193,8 +219,18 @@ SAMBALANCE_INLINE FloatMask at_most(FloatVector a, FloatVector b) { return a <= 
 SAMBALANCE_INLINE DoubleMask at_most(DoubleVector a, DoubleVector b) { return a <= b; }
 SAMBALANCE_INLINE FloatMask equal(FloatVector a, FloatVector b) { return a == b; }
 SAMBALANCE_INLINE DoubleMask equal(DoubleVector a, DoubleVector b) { return a == b; }
+#if defined(__AVX2__)
+// By intrinsics: GCC makes two slow blends of a comparison and two ANDs with it.
+SAMBALANCE_INLINE FloatMask not_at_most(FloatVector a, FloatVector b) {
+  return (FloatMask)_mm256_cmp_ps(a, b, _CMP_NLE_UQ);
+}
+SAMBALANCE_INLINE DoubleMask not_at_most(DoubleVector a, DoubleVector b) {
+  return (DoubleMask)_mm256_cmp_pd(a, b, _CMP_NLE_UQ);
+}
+#else
 SAMBALANCE_INLINE FloatMask not_at_most(FloatVector a, FloatVector b) { return ~(a <= b); }
 SAMBALANCE_INLINE DoubleMask not_at_most(DoubleVector a, DoubleVector b) { return ~(a <= b); }
+#endif
 
 SAMBALANCE_INLINE FloatVector select(FloatMask m, FloatVector a, FloatVector b) {
   return (FloatVector)((m & (IntVector)a) | (~m & (IntVector)b));
@@ -263,18 +299,17 @@ SAMBALANCE_INLINE DoubleVector reciprocal(DoubleVector a) { return 1.0 / a; }
 SAMBALANCE_INLINE FloatVector inverse_square_root(FloatVector a) { return 1.0f / square_root(a); }
 SAMBALANCE_INLINE DoubleVector inverse_square_root(DoubleVector a) { return 1.0 / square_root(a); }
 
-SAMBALANCE_INLINE FloatVector masked_add(FloatVector a, FloatMask m, FloatVector b) {
-  return a + (FloatVector)(m & (IntVector)b);
-}
-SAMBALANCE_INLINE DoubleVector masked_add(DoubleVector a, DoubleMask m, DoubleVector b) {
-  return a + (DoubleVector)(m & (LongVector)b);
-}
+// a, and 0 in the other lanes.
+SAMBALANCE_INLINE FloatVector cleared(FloatMask m, FloatVector a) { return (FloatVector)(m & (IntVector)a); }
+SAMBALANCE_INLINE DoubleVector cleared(DoubleMask m, DoubleVector a) { return (DoubleVector)(m & (LongVector)a); }
+SAMBALANCE_INLINE FloatVector masked_add(FloatVector a, FloatMask m, FloatVector b) { return a + cleared(m, b); }
+SAMBALANCE_INLINE DoubleVector masked_add(DoubleVector a, DoubleMask m, DoubleVector b) { return a + cleared(m, b); }
 // b is the operand that is cleared in the other lanes: it is relu's argument, which is never NaN there.
 SAMBALANCE_INLINE FloatVector masked_fma(FloatMask m, FloatVector a, FloatVector b, FloatVector c) {
-  return fma(a, (FloatVector)(m & (IntVector)b), c);
+  return fma(a, cleared(m, b), c);
 }
 SAMBALANCE_INLINE DoubleVector masked_fma(DoubleMask m, DoubleVector a, DoubleVector b, DoubleVector c) {
-  return fma(a, (DoubleVector)(m & (LongVector)b), c);
+  return fma(a, cleared(m, b), c);
 }
 SAMBALANCE_INLINE FloatMask load_mask(const FloatMask* m) { return *m; }
 SAMBALANCE_INLINE DoubleMask load_mask(const DoubleMask* m) { return *m; }
