@@ -1,4 +1,5 @@
 """The CPU engine against JAX, torch.compile and the machine: python benchmarks/bench_cpu.py [--quick] [--heads]
+    [--instruction-set v3] [--cases relu diagonal]
 
 Two cases, both SAM with an l2 perturbation of all layers in float32, on all CPUs: a two-layer ReLU network (S = 64
 samples, m = 16 neurons, d = 4 features, B = 4096 runs) and the diagonal two-feature model (two atoms, B = 16384 runs).
@@ -14,7 +15,8 @@ The fraction of the peak counts issued vector instructions: multiplications, add
 (:func:`Case.vector_operations`; comparisons, loads and integer operations do not count) against multiply-adds per
 second of a loop of nothing else. Additions have execution units of their own on some processors, so more than 1 is
 possible. ``--heads`` takes the sizes of heads on real features instead: thousands of samples that all runs share, up to
-128 features, against one formulation in JAX. Rows are appended to ``benchmarks/results/cpu.csv``.
+128 features, against one formulation in JAX. ``--instruction-set`` forces one of the engine's (v3: AVX2), holds JAX to
+the same level and leaves torch.compile what it finds. Rows are appended to ``benchmarks/results/cpu.csv``.
 """
 
 from __future__ import annotations
@@ -48,6 +50,9 @@ PEAKS = 5
 """Measurements of the machine's peak after each candidate."""
 CACHED_RUNS = 256
 """Runs that a peer handles at a time in its cache-friendly variant: their activations fit the second-level cache."""
+
+JAX_LEVELS = {"v2": "SSE4_2", "v3": "AVX2", "v4": "AVX512"}
+"""XLA's names of the engine's instruction sets."""
 
 Layers = tuple[FloatArray, ...]
 Run = Callable[[], Any]
@@ -293,6 +298,18 @@ def torch_candidates() -> list[Candidate]:
     ]
 
 
+def force_instruction_set(name: str) -> None:
+    """Let the engine and JAX use ``name``'s instructions only; before JAX is imported.
+
+    Raises:
+        ValueError: this machine lacks them.
+    """
+    os.environ["SAMBALANCE_ISA"] = name
+    cpu.instruction_set()
+    if name in JAX_LEVELS:
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_max_isa={JAX_LEVELS[name]}".strip()
+
+
 def peers() -> list[Candidate]:
     found: list[Candidate] = []
     for name, candidates in (("jax", jax_candidates), ("torch", torch_candidates)):
@@ -414,7 +431,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer runs and repetitions, nothing is written")
     parser.add_argument("--output", type=Path, default=RESULTS, help="CSV file that rows are appended to")
     parser.add_argument("--heads", action="store_true", help="the sizes of heads on real features")
+    parser.add_argument(
+        "--instruction-set", choices=["v2", "v3", "v4", "native"], help="force one of the engine's, e.g. v3 for AVX2"
+    )
+    parser.add_argument("--cases", nargs="+", choices=["relu", "diagonal"], default=["relu", "diagonal"])
     arguments = parser.parse_args()
+    if arguments.instruction_set:
+        force_instruction_set(arguments.instruction_set)
     shrink = 16 if arguments.quick else 1
     seconds, repetitions = (0.1, 3) if arguments.quick else (0.6, 11)
     if arguments.heads:
@@ -423,7 +446,8 @@ def main() -> None:
         repetitions = min(repetitions, 5)
     else:
         candidates = peers()
-        cases = [relu_case(4096 // shrink), diagonal_case(16384 // shrink)]
+        cases = [relu_case(4096 // shrink)] if "relu" in arguments.cases else []
+        cases += [diagonal_case(16384 // shrink)] if "diagonal" in arguments.cases else []
     for case in cases:
         chosen = [engine(), *agreeing(case, candidates)]
         table = rows(case, measure(case, chosen, seconds, repetitions), repetitions)

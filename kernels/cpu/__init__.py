@@ -3,7 +3,7 @@
 It computes what :mod:`kernels.reference` computes, in float32 (or float64), up to rounding. Bit-exact: the mini-batches
 (:mod:`kernels.sampling`), and all results on any number of threads and whichever other runs share a problem, as long
 as the instruction set stays the same. Not bit-exact: results of different instruction sets (sums are grouped alike,
-but plain SSE has no fused multiply-add) and of different engines.
+but plain SSE has no fused multiply-add, and AVX2 uses it where AVX-512 has masked additions) and of different engines.
 
 The machine's best instruction set is chosen at run time; ``SAMBALANCE_ISA=v2``, ``v3`` or ``v4`` (the levels of the
 x86-64 psABI: SSE4.2, AVX2, AVX-512; ``native`` elsewhere) forces one. The number of threads is the argument, else the

@@ -55,9 +55,12 @@ SAMBALANCE_INLINE void pair_pass(const PairData<T>* const (&data)[abreast], int6
   using V = Vec<T>;
   using C = Constants<T>;
   const int64_t count = fixed_samples ? fixed_samples : samples;
+  // Kept until the last sample's: what waits for a division would keep the next sample's instructions waiting as well.
+  V weight[fixed_samples ? fixed_samples : most_pair_samples][abreast];
 #pragma GCC unroll 2
   for (int64_t s = 0; s < count; ++s) {
-    V lambda[abreast], y[abreast];
+    V(&lambda)[abreast] = weight[s];
+    V y[abreast];
 #pragma GCC unroll 4
     for (int i = 0; i < abreast; ++i) y[i] = fma(u[1][i], data[i]->x[s][1], u[0][i] * data[i]->x[s][0]);
     if constexpr (kind == Loss::logistic) {
@@ -81,12 +84,15 @@ SAMBALANCE_INLINE void pair_pass(const PairData<T>* const (&data)[abreast], int6
         }
       }
     }
+  }
+#pragma GCC unroll 2
+  for (int64_t s = 0; s < count; ++s) {
 #pragma GCC unroll 4
     for (int i = 0; i < abreast; ++i) {
 #pragma GCC unroll 2
       for (int k = 0; k < 2; ++k) {
         const V weighted = data[i]->weighted[s][k];
-        derivative[k][i] = s == 0 ? lambda[i] * weighted : fma(lambda[i], weighted, derivative[k][i]);
+        derivative[k][i] = s == 0 ? weight[s][i] * weighted : fma(weight[s][i], weighted, derivative[k][i]);
       }
     }
   }
@@ -99,42 +105,54 @@ SAMBALANCE_INLINE void pair_phantom(const PairRule& rule, const Vec<T> (&first)[
                                     const Vec<T> (&rho)[abreast], Vec<T> (&moved_first)[2][abreast],
                                     Vec<T> (&moved_last)[2][abreast]) {
   using V = Vec<T>;
+  V gradient[abreast][2][2];  // [layer][feature]
 #pragma GCC unroll 4
   for (int i = 0; i < abreast; ++i) {
-    V gradient[2][2];  // [layer][feature]
 #pragma GCC unroll 2
     for (int k = 0; k < 2; ++k) {
-      gradient[0][k] = derivative[k][i] * last[k][i];
-      gradient[1][k] = derivative[k][i] * first[k][i];
+      gradient[i][0][k] = derivative[k][i] * last[k][i];
+      gradient[i][1][k] = derivative[k][i] * first[k][i];
     }
-    V radius = rho[i];
-    if (rule.norm == Norm::l2) {
-      const auto squares_of = [&](V factor) {
-        V sum[2];
-        for (int l = 0; l < 2; ++l) {
-          const V a = gradient[l][0] * factor, b = gradient[l][1] * factor;
-          sum[l] = fma(b, b, a * a);
-        }
-        return rule.first && rule.last ? sum[0] + sum[1] : rule.first ? sum[0] : sum[1];
-      };
-      V squares = squares_of(splat<T>(1));
-      if (__builtin_expect(!all_safe<T>(squares), 0)) {
-        const V factor = square_factor<T>(squares);
-        squares = squares_of(factor);
-        for (int l = 0; l < 2; ++l) {
-          for (int k = 0; k < 2; ++k) gradient[l][k] = gradient[l][k] * factor;
-        }
-      }
-      radius = radius_over_length<T>(rho[i], squares);
-    } else if (rule.norm == Norm::linf) {
+  }
+  V radius[abreast];
+#pragma GCC unroll 4
+  for (int i = 0; i < abreast; ++i) radius[i] = rho[i];
+  if (rule.norm == Norm::l2) {
+    V squares[abreast];
+    const auto squares_of = [&](int i, V factor) {
+      V sum[2];
       for (int l = 0; l < 2; ++l) {
-        for (int k = 0; k < 2; ++k) gradient[l][k] = sign<T>(gradient[l][k]);
+        const V a = gradient[i][l][0] * factor, b = gradient[i][l][1] * factor;
+        sum[l] = fma(b, b, a * a);
+      }
+      return rule.first && rule.last ? sum[0] + sum[1] : rule.first ? sum[0] : sum[1];
+    };
+#pragma GCC unroll 4
+    for (int i = 0; i < abreast; ++i) squares[i] = squares_of(i, splat<T>(1));
+#pragma GCC unroll 4
+    for (int i = 0; i < abreast; ++i) {
+      if (__builtin_expect(all_safe<T>(squares[i]), 1)) continue;
+      const V factor = square_factor<T>(squares[i]);
+      squares[i] = squares_of(i, factor);
+      for (int l = 0; l < 2; ++l) {
+        for (int k = 0; k < 2; ++k) gradient[i][l][k] = gradient[i][l][k] * factor;
       }
     }
+#pragma GCC unroll 4
+    for (int i = 0; i < abreast; ++i) radius[i] = radius_over_length<T>(rho[i], squares[i]);
+  } else if (rule.norm == Norm::linf) {
+    for (int i = 0; i < abreast; ++i) {
+      for (int l = 0; l < 2; ++l) {
+        for (int k = 0; k < 2; ++k) gradient[i][l][k] = sign<T>(gradient[i][l][k]);
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < abreast; ++i) {
 #pragma GCC unroll 2
     for (int k = 0; k < 2; ++k) {
-      moved_first[k][i] = rule.first ? fma(radius, gradient[0][k], first[k][i]) : first[k][i];
-      moved_last[k][i] = rule.last ? fma(radius, gradient[1][k], last[k][i]) : last[k][i];
+      moved_first[k][i] = rule.first ? fma(radius[i], gradient[i][0][k], first[k][i]) : first[k][i];
+      moved_last[k][i] = rule.last ? fma(radius[i], gradient[i][1][k], last[k][i]) : last[k][i];
     }
   }
 }

@@ -98,6 +98,7 @@ void tile_derivatives(Loss kind, const Samples<T>& samples, int64_t first, int64
   constexpr int most = vector_registers >= 32 ? 8 : 4;
   int64_t s = 0;
   for (; s + most <= count; s += most) loss_derivatives<T, most>(kind, samples, first + s, f + s, c + s, loss);
+  if (most > 4 && count - s >= 4) loss_derivatives<T, 4>(kind, samples, first + s, f + s, c + s, loss), s += 4;
   for (; s < count; ++s) loss_derivatives<T, 1>(kind, samples, first + s, f + s, c + s, loss);
 }
 
