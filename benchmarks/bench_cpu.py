@@ -1,5 +1,5 @@
 """The CPU engine against JAX, torch.compile and the machine: python benchmarks/bench_cpu.py [--quick] [--heads]
-    [--instruction-set v3] [--cases relu diagonal]
+    [--instruction-set v3] [--cases relu diagonal] [--peers jax torch]
 
 Two cases, both SAM with an l2 perturbation of all layers in float32, on all CPUs: a two-layer ReLU network (S = 64
 samples, m = 16 neurons, d = 4 features, B = 4096 runs) and the diagonal two-feature model (two atoms, B = 16384 runs).
@@ -310,11 +310,14 @@ def force_instruction_set(name: str) -> None:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_max_isa={JAX_LEVELS[name]}".strip()
 
 
-def peers() -> list[Candidate]:
+PEERS = {"jax": jax_candidates, "torch": torch_candidates}
+
+
+def peers(names: list[str]) -> list[Candidate]:
     found: list[Candidate] = []
-    for name, candidates in (("jax", jax_candidates), ("torch", torch_candidates)):
+    for name in names:
         try:
-            found += candidates()
+            found += PEERS[name]()
         except ImportError as error:
             print(f"{name} is skipped: {error} (pip install '.[bench]')", file=sys.stderr)
     return found
@@ -435,17 +438,18 @@ def main() -> None:
         "--instruction-set", choices=["v2", "v3", "v4", "native"], help="force one of the engine's, e.g. v3 for AVX2"
     )
     parser.add_argument("--cases", nargs="+", choices=["relu", "diagonal"], default=["relu", "diagonal"])
+    parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
     arguments = parser.parse_args()
     if arguments.instruction_set:
         force_instruction_set(arguments.instruction_set)
     shrink = 16 if arguments.quick else 1
     seconds, repetitions = (0.1, 3) if arguments.quick else (0.6, 11)
     if arguments.heads:
-        candidates = [peer for peer in peers() if peer.name.endswith(", einsum")]
+        candidates = [peer for peer in peers(arguments.peers) if peer.name.endswith(", einsum")]
         cases = [head_case(*size, runs=1024 // shrink) for size in HEADS]
         repetitions = min(repetitions, 5)
     else:
-        candidates = peers()
+        candidates = peers(arguments.peers)
         cases = [relu_case(4096 // shrink)] if "relu" in arguments.cases else []
         cases += [diagonal_case(16384 // shrink)] if "diagonal" in arguments.cases else []
     for case in cases:
