@@ -84,7 +84,7 @@ SAMBALANCE_INLINE V in_register(V vector) {
 #endif
   return vector;
 }
-// The pointer, of which the compiler no longer knows where it points: it would otherwise load what it points to before a
+// The pointer, of which the compiler no longer knows where it points: it would otherwise load what lies there before a
 // loop, find no registers for it and keep it on the stack.
 template <class T>
 SAMBALANCE_INLINE const T* read_again(const T* pointer) {
