@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import standins
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from realdata.datasets import cifar_mnist, domain_net, office_home, terra_incogn
 from realdata.datasets.base import COPY, EVALUATE, FIT, LIKENESS, SUBSET, TEST, TRAIN, UNUSED, VALIDATION, ImageData
 from realdata.datasets.cifar_mnist import correlated_counts
 from realdata.datasets.labelled import CIFAR_CLASSES, idx_partitions
+from support import standins
 
 
 def write_vlcs(root: Path) -> Path:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import standins
 
 from realdata import datasets
 from realdata.commands import check, download
 from realdata.datasets.labelled import idx_partitions
+from support import standins
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import standins
 
 from realdata import datasets
 from realdata.datasets import cache as cache_module
@@ -23,6 +22,7 @@ from realdata.datasets.labelled import read_idx
 from realdata.datasets.specification import DataProblem
 from realdata.datasets.tables import read_table
 from realdata.datasets.transforms import Presets, Transform, resolve
+from support import standins
 
 PACS = {"target": "sketch"}
 

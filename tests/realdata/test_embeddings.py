@@ -13,7 +13,6 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
-from toy_images import configuration, toy  # noqa: E402
 
 from realdata.datasets.base import TRAIN  # noqa: E402
 from realdata.measures.extraction import batches_of, extract  # noqa: E402
@@ -23,6 +22,7 @@ from realdata.models.weights_file import read_weights  # noqa: E402
 from realdata.training import checkpoints  # noqa: E402
 from realdata.training.loading import load_checkpoint  # noqa: E402
 from realdata.training.train import train  # noqa: E402
+from support.toy_images import configuration, toy  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

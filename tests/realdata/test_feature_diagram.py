@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from standins import write_cifar_mnist
 
 from realdata import datasets
 from realdata.commands import phase_diagram
@@ -20,6 +19,7 @@ from realdata.features.lines import analytic_lines, share_on_its_side, theory_sw
 from realdata.features.table import feature_table
 from realdata.features.toy import gaussian_table
 from sambalance_tools.command_line import run_command
+from support.standins import write_cifar_mnist
 from toymodels.data import redundant, spurious
 from toymodels.networks import network
 from toymodels.prediction import boundaries, predict, sign_change

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_images import configuration, toy
 
 from realdata.datasets.base import EVALUATE, FIT, TRAIN, ImageData
 from realdata.features.table import FeatureTable, feature_table
 from realdata.measures.extraction import extract
 from realdata.training.loading import load_checkpoint
 from realdata.training.train import train
+from support.toy_images import configuration, toy
 
 
 @pytest.fixture(scope="module")

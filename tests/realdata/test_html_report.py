@@ -18,8 +18,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from test_report import stages
-from test_results import store
 
 from realdata.commands import report
 from realdata.configuration import RunConfiguration
@@ -32,6 +30,7 @@ from realdata.predictions import PREDICTIONS
 from realdata.predictions.tables import ALL_DATA, write_predictions
 from realdata.results.parquet import setting_of_values
 from sambalance_tools.command_line import run_command
+from support.stored_runs import stages, store
 from toymodels.theory.claims import IN_SHORT
 
 NASTY = '<script>alert("x")</script> & Söhne'
@@ -627,9 +626,8 @@ def test_predictions_that_need_no_training_have_a_page(folder: Path, tmp_path: P
 
 
 def test_it_reads_what_predict_writes(tmp_path: Path) -> None:
-    from prediction_rows import World, made
-
     from realdata.predictions.tables import judge_setting, verdict_rows
+    from support.prediction_rows import World, made
 
     predictions = list(PREDICTIONS.values())
     found = [

@@ -11,14 +11,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from toy_images import configuration, toy  # noqa: E402
-
 from kernels.sam.parameters import Parameters  # noqa: E402
 from realdata.datasets.batches import Normalization  # noqa: E402
 from realdata.measures.extraction import batches_of, extract  # noqa: E402
 from realdata.models import options as model_options  # noqa: E402
 from realdata.models.build import build  # noqa: E402
 from realdata.models.classifier import Classifier  # noqa: E402
+from support.toy_images import configuration, toy  # noqa: E402
 
 SMALL: dict[str, dict[str, Any]] = {
     "small_cnn": {"width": 4},

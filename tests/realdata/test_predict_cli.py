@@ -9,9 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fake_parts
 import pytest
-from prediction_rows import LEVELS, World, base, gathered, made, store
 
 from realdata import __main__ as entry
 from realdata.commands import predict
@@ -34,6 +32,8 @@ from realdata.settings.completion import complete
 from realdata.settings.plan import make_plan
 from realdata.sweeps import jobs
 from sambalance_tools.command_line import run_command
+from support import fake_parts
+from support.prediction_rows import LEVELS, World, base, gathered, made, store
 
 FILTER = FilterEvidence(
     strength=(0.1, 0.4, 0.9), gain_gd=(0.1, 0.4, 0.9), gain_sam=(0.1, 0.38, 0.8), fit_gd=(0.0, 1.0, 0.0),

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prediction_rows import World, base, gathered, made, store
 from scipy import stats
 
 from realdata.predictions import FAILS, HOLDS, PREDICTIONS, UNDECIDED, Design, PredictionData, combine, trainings
@@ -16,6 +15,7 @@ from realdata.predictions.intervals import SeedInterval, interval_of
 from realdata.predictions.prediction import Finding, PartSpec, decide_by_sign, untestable
 from realdata.predictions.r4_contraction import slope_and_r2
 from realdata.predictions.r5_radius import best_radius_and_scale, scan
+from support.prediction_rows import World, base, gathered, made, store
 
 
 def findings(name: str, data: PredictionData) -> dict[str, Finding]:

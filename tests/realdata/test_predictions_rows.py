@@ -6,10 +6,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from test_evaluate import CONFIGURATION, QUICK, Measured, made_up, trained
 
 from realdata.datasets.base import TRAIN
 from realdata.measures.evaluate import cramers_v, evaluate
+from support.made_up_images import CONFIGURATION, QUICK, Measured, made_up, trained
 
 torch = pytest.importorskip("torch")
 

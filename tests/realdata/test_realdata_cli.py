@@ -7,31 +7,21 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fake_parts
 import pytest
 
 from realdata import __main__ as entry
 from realdata.commands.run import parser
 from realdata.configuration import RunConfiguration
-from realdata.datasets import loading
 from realdata.settings.completion import complete
 from realdata.settings.flags import HELP
 from realdata.settings.plan import make_plan, read_plan
 from realdata.values import convert_value, read_scalar
 from sambalance_tools.command_line import run_command
 
-
-@pytest.fixture(autouse=True)
-def parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The stand-ins for the data sets and for the steps of a job."""
-    fake_parts.install(monkeypatch.setattr)
-    loading._load.cache_clear()
-    yield
-    loading._load.cache_clear()
+pytestmark = pytest.mark.usefixtures("stand_in_parts")
 
 
 def run(tmp_path: Path, *arguments: str) -> Path:

@@ -14,10 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import fake_parts
 import numpy as np
 import pytest
-from test_realdata_cli import parts  # noqa: F401 - the stand-ins, in this process too
 
 from realdata.commands import sweep
 from realdata.configuration import RunConfiguration
@@ -28,6 +26,9 @@ from realdata.sweeps.jobs import DONE, ELSEWHERE, Job, JobOutcome, job_status, r
 from realdata.sweeps.locks import Locked, job_lock
 from realdata.sweeps.work import local_executor, run_jobs
 from sambalance_tools.command_line import run_command
+from support import fake_parts
+
+pytestmark = pytest.mark.usefixtures("stand_in_parts")
 
 SHORT = ["--epochs", "1", "--levels", "0.4,0.1"]
 
@@ -195,6 +196,7 @@ def test_sigkill_in_the_middle_loses_no_job_and_does_none_twice(tmp_path: Path) 
     assert read_results(tmp_path / "out" / "results.parquet")["run"].nunique() == 6
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_with_the_numbers_of_an_undisturbed_one(
     tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,

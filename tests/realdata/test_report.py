@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
-from test_results import row, store
 
 from realdata.commands import report
 from realdata.configuration import RunConfiguration
@@ -21,32 +20,11 @@ from realdata.results.tables import excludes_zero, format_cell, panel_tables
 from realdata.results.text_table import TableCell, TextTable
 from sambalance_tools.command_line import run_command
 from sambalance_tools.statistics import t_interval
+from support.stored_runs import row, rows_of, stages, store
 
 HARD = MEASURES[0]
 SGD, SAM = ("sgd", "full", 0.0), ("sam", "full", 0.1)
 SEEDS = (0, 1, 2)
-
-
-def rows_of(hard: float, worst: float = 0.5) -> list[dict[str, Any]]:
-    curves = [
-        row(f"lorenz_{p}", s**2, group=str(s), split="train") for p in ("real", "phantom") for s in (0.25, 0.5, 0.75)
-    ]
-    return [
-        row("probing_error", hard, "hard"),
-        row("probing_error", 0.9, "hard", group="one group of several"),
-        row("probing_error", 0.02, "easy"),
-        row("worst_group_accuracy", worst, split="test"),
-        row("worst_group_accuracy", 0.1, split="validation"),
-        *curves,
-    ]  # fmt: skip
-
-
-def stages(hard: float, level_loss: float = 0.35) -> dict[str, Any]:
-    return {
-        "loss-0.4": (0.4, level_loss, rows_of(hard + 0.1)),
-        "loss-0.1": (0.1, 0.09, rows_of(hard + 0.05)),
-        "final": (None, 0.01, rows_of(hard)),
-    }
 
 
 @pytest.fixture

@@ -4,56 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from realdata.configuration import RunConfiguration
 from realdata.results.parquet import COLUMNS, collect, collect_settings, read_results, setting_of_values, write_results
-
-LEVELS = (0.4, 0.1)
-
-
-def row(metric: str, value: float | None, attribute: str = "", group: str = "", split: str = "probe") -> dict[str, Any]:
-    return {"split": split, "metric": metric, "attribute": attribute, "group": group, "value": value} | {
-        "low": None if value is None else value - 0.01, "high": None if value is None else value + 0.01, "n": 10
-    }  # fmt: skip
-
-
-def store(
-    out: Path,
-    status: str = "done",
-    stages: Any = None,
-    title: str = "Made up",
-    differences: Sequence[str] = (),
-    **changes: Any,
-) -> RunConfiguration:
-    """Write a job's directory.
-
-    Args:
-        stages: name of a checkpoint to (level, training loss, rows); None is one level and the end.
-    """
-    values = {"data": "cifar_mnist", "levels": LEVELS, **changes}
-    configuration = RunConfiguration(**values)
-    if stages is None:
-        stages = {"loss-0.4": (0.4, 0.35, [row("probing_error", 0.4, "hard")]),
-                  "final": (None, 0.01, [row("probing_error", 0.3, "hard")])}  # fmt: skip
-    directory = out / "runs" / configuration.hash
-    directory.mkdir(parents=True)
-    checkpoints = {
-        name: {"level": level, "step": 7, "epoch": 1.5, "training_loss": loss, "rows": rows}
-        for name, (level, loss, rows) in stages.items()
-    }
-    stored = {
-        "configuration": configuration.as_dict(), "hash": configuration.hash, "title": title,
-        "differences": list(differences), "fingerprint": "f0",
-        "skipped_files": 0, "evaluation": {"protocol": "fast"}, "seconds": {"training": 1.0, "evaluation": 1.0},
-        "versions": {"torch": "2"}, "checkpoints": checkpoints, "status": status,
-    }  # fmt: skip
-    (directory / "rows.json").write_text(json.dumps(stored))
-    return configuration
+from support.stored_runs import row, store
 
 
 def test_one_row_per_run_checkpoint_and_measure(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 from torch.nn.functional import cross_entropy  # noqa: E402
-from toy_images import configuration, toy  # noqa: E402
 
 from realdata.datasets.base import TRAIN  # noqa: E402
 from realdata.datasets.batches import Normalization  # noqa: E402
@@ -31,6 +30,8 @@ from realdata.training.augmentation import ORDER, Augmentation, generator  # noq
 from realdata.training.loading import load_checkpoint  # noqa: E402
 from realdata.training.optimization import TrainingStep, learning_rate  # noqa: E402
 from realdata.training.train import train  # noqa: E402
+from support.killed_training import INTERRUPTED  # noqa: E402
+from support.toy_images import configuration, toy  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -288,36 +289,12 @@ def _no_warning() -> Any:
 
 # --- interruptions ----------------------------------------------------------------------------------------------------
 
-INTERRUPTED: dict[str, Any] = {
-    "method": "sam", "rho": 0.05, "augmentation": "crop_flip", "epochs": 3, "evaluations_per_epoch": 2,
-    "levels": (0.69, 0.6, 0.5, 0.4), "base": "adamw", "lr": 0.01,
-}  # fmt: skip
 
-KILLED = """
-import os, signal, sys
-sys.path.insert(0, sys.argv[2])
-from toy_images import configuration, toy
-from test_train import INTERRUPTED
-from realdata.training.optimization import TrainingStep
-from realdata.training.train import train
-import torch
-torch.set_num_threads(int(sys.argv[3]))
-steps, real = [0], TrainingStep.step
-def step(self, *arguments):
-    steps[0] += 1
-    if steps[0] == 13:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(self, *arguments)
-TrainingStep.step = step
-train(configuration(**INTERRUPTED), toy(), sys.argv[1], progress=False)
-"""
-
-
+@pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     train(configuration(**INTERRUPTED), toy(), whole, progress=False)
-    here = str(Path(__file__).parent)
-    command = [sys.executable, "-c", KILLED, str(killed), here, str(torch.get_num_threads())]
+    command = [sys.executable, "-m", "support.killed_training", str(killed), str(torch.get_num_threads())]
     # The folder of the checkout may not be the current one.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path])}
     result = subprocess.run(command, timeout=100, env=environment, check=False)

@@ -7,59 +7,25 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from toy_images import configuration, toy  # noqa: E402
-
 from realdata.models.weights_file import read_weights  # noqa: E402
 from realdata.training import checkpoints  # noqa: E402
 from realdata.training.distributed import require_divisible  # noqa: E402
 from realdata.training.train import train  # noqa: E402
+from support.distributed_training import CASES  # noqa: E402
+from support.toy_images import configuration, toy  # noqa: E402
 
-pytestmark = pytest.mark.skipif(
-    not (torch.distributed.is_available() and torch.distributed.is_gloo_available()), reason="torch has no gloo"
-)
-
-# Without batch norm, whose statistics each process takes from its own part of a batch.
-CASES: dict[str, dict[str, Any]] = {
-    "sgd": {"model": "mlp", "model_options": {"width": 6}, "augmentation": "crop_flip"},
-    "sam": {"model_options": {"width": 4, "depth": 2, "norm": "group"}, "method": "sam", "rho": 0.05},
-    "lsam": {"model": "mlp", "model_options": {"width": 6}, "method": "lsam", "rho": 0.1},
-    "jacobian": {"model": "mlp", "model_options": {"width": 6}, "method": "sam", "rho": 0.1, "effect": "jacobian"},
-    "diverged": {"model": "mlp", "model_options": {"width": 6}, "lr": 1e30, "levels": ()},
-}
-
-PROGRAM = """
-import sys
-sys.path.insert(0, sys.argv[2])
-from toy_images import configuration, toy
-from test_train_distributed import CASES
-from realdata.training.train import train
-import torch
-torch.set_num_threads(1)
-for name, changes in CASES.items():
-    train(configuration(**changes), toy(), f"{sys.argv[1]}/{name}", progress=False)
-# And a run that was stopped after its second evaluation.
-from realdata.training.train import _Training
-real, calls = _Training._evaluate, [0]
-def evaluate(self, interval):
-    over = real(self, interval)
-    calls[0] += 1
-    if calls[0] == 2:
-        raise KeyboardInterrupt
-    return over
-_Training._evaluate = evaluate
-try:
-    train(configuration(**CASES["sam"]), toy(), f"{sys.argv[1]}/resumed", progress=False)
-except KeyboardInterrupt:
-    _Training._evaluate = real
-    train(configuration(**CASES["sam"]), toy(), f"{sys.argv[1]}/resumed", progress=False)
-"""
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (torch.distributed.is_available() and torch.distributed.is_gloo_available()), reason="torch has no gloo"
+    ),
+]
 
 
 @pytest.fixture(scope="module")
@@ -69,14 +35,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    here = str(Path(__file__).parent)
     started = []
     for rank in range(2):
         environment = {
             **os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
             "WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank), "CUDA_VISIBLE_DEVICES": "",
         }  # fmt: skip
-        command = [sys.executable, "-c", PROGRAM, str(folder), here]
+        command = [sys.executable, "-m", "support.distributed_training", str(folder)]
         started.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
     try:
         errors = [process.communicate(timeout=120)[1] for process in started]

@@ -11,11 +11,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from toy_images import toy  # noqa: E402
-
 from realdata.datasets import batches  # noqa: E402
 from realdata.datasets.batches import RowSource, chunks_of  # noqa: E402
 from realdata.training.augmentation import Augmentation, generator  # noqa: E402
+from support.toy_images import toy  # noqa: E402
 
 CPU = torch.device("cpu")
 

@@ -194,8 +194,9 @@ def install(set_attribute: Callable[[Any, str, Any], None] = setattr, *, trainin
 
 def site_folder(folder: Path, *, training: bool = True) -> Path:
     """Make a folder that, on PYTHONPATH, gives every Python the stand-ins."""
-    here = str(Path(__file__).parent)
+    tests = str(Path(__file__).parents[1])
     (folder / "sitecustomize.py").write_text(
-        f"import sys\nsys.path.append({here!r})\nimport fake_parts\nfake_parts.install(training={training})\n"
+        f"import sys\nsys.path.append({tests!r})\n"
+        f"from support import fake_parts\nfake_parts.install(training={training})\n"
     )
     return folder
