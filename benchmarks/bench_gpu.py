@@ -3,8 +3,7 @@
 The cases of ``bench_cpu.py`` (a two-layer ReLU network and the two-feature diagonal network under SAM, float32), with
 enough runs to fill a GPU, and a wide two-layer network. Peers: JAX ``jit(vmap(scan))`` in three formulations, at full
 float32 precision; torch on batched tensors with hand-written gradients, by ``torch.compile`` and as a CUDA graph. A
-candidate is timed only if its parameters agree with the engine's, and the engine only if its agree with the float64
-reference. Compilation is not timed. The engine is timed twice: its kernel alone ("engine, kernel") and everything that
+candidate is timed only if its parameters agree with the float64 reference's, the engine among them. Compilation is not timed. The engine is timed twice: its kernel alone ("engine, kernel") and everything that
 ``train`` does, copies to and from the device included.
 
 The device's FP32 peak is measured by a kernel of independent multiply-adds, its copy bandwidth by a copy of 1 GiB. The
@@ -13,19 +12,24 @@ its address arithmetic.
 
 The crossover is the work (multiply-adds, :func:`kernels.triton_engine.work`) from which a training ends earlier on
 the GPU than on this machine's CPUs, if a process has to start the engine for it: what ``engine="auto"`` should switch
-at. The start is timed in processes of its own, with the kernel in the cache.
+at. The start is timed in processes of its own, with the kernel in the cache. It is measured last, since it is the part
+that can fail for reasons outside the engine.
 
-Rows are appended to ``benchmarks/results/gpu.csv``.
+Rows are appended to ``benchmarks/results/gpu.csv``, crossovers to ``gpu_crossover.csv`` beside it. Each row says how the
+tests on the device ended (``--tests``; ``benchmarks/gpu_check.sh`` passes it on).
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -48,6 +52,10 @@ CHECK_TOLERANCE = 2e-4
 """As in bench_cpu.py: twenty float32 steps of about a hundred roundings each."""
 UNROLLED = 10
 """Steps that a torch candidate does per call."""
+CANDIDATE_SECONDS = 25.0
+"""Longest time for a candidate's check, and for its compilation and timing; slower ones are left out, with a word."""
+START_SECONDS = 20.0
+"""What a case's crossover takes, roughly: three processes that start the engine, and the CPU engine's rate."""
 
 
 def wide_case(runs: int) -> Case:
@@ -201,7 +209,8 @@ def peers(device: torch.device) -> list[Candidate]:
         if platform == "cpu":
             print("jax is skipped: it has no GPU here", file=sys.stderr)
         else:
-            found += jax_candidates()
+            # In cached pieces, as on a CPU, the diagonal case would be thousands of launches: minutes.
+            found += [candidate for candidate in jax_candidates() if "at a time" not in candidate.name]
     except Exception as error:  # a jax that cannot start must not take the others with it
         print(f"jax is skipped: {type(error).__name__}: {str(error)[:200]}", file=sys.stderr)
     return found
@@ -250,6 +259,22 @@ def measured_bandwidth(device: torch.device) -> float:
     return 2.0 * 2**30 / min(seconds_of(lambda: target.copy_(source), device) for _ in range(5))
 
 
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise a TimeoutError in the block after ``seconds``, as soon as Python is back from a launch or a compiler."""
+
+    def stop(number: int, frame: object) -> None:
+        raise TimeoutError(f"it took longer than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def agreeing(case: Case, candidates: list[Candidate]) -> list[Candidate]:
     """The candidates whose parameters after a few steps are the reference's, on a part of the runs."""
     part = Case(case.name, case.problem.select(slice(0, CHECK_RUNS)))
@@ -257,18 +282,15 @@ def agreeing(case: Case, candidates: list[Candidate]) -> list[Candidate]:
     agreed = []
     for candidate in candidates:
         try:
-            error = worst_difference(wanted, candidate.layers(candidate.make(part, CHECK_STEPS)()))
+            with time_limit(CANDIDATE_SECONDS):
+                error = worst_difference(wanted, candidate.layers(candidate.make(part, CHECK_STEPS)()))
         except Exception as failure:  # a peer that cannot compile here must not take the others with it
             print(f"{candidate.name} is skipped: {type(failure).__name__}: {str(failure)[:200]}", file=sys.stderr)
             continue
         if error <= CHECK_TOLERANCE:
             agreed.append(candidate)
-        elif candidate.name.startswith("engine"):
-            raise SystemExit(
-                f"{case.name}: {candidate.name} differs from the reference by {error:.2g}: nothing is timed"
-            )
         else:
-            print(f"{candidate.name} is skipped: it differs from the reference by {error:.2g}", file=sys.stderr)
+            print(f"{case.name}: {candidate.name} is skipped: it differs from the reference by {error:.2g}", file=sys.stderr)
     return agreed
 
 
@@ -279,19 +301,18 @@ def measure(
     rates: dict[str, list[float]] = {}
     for candidate in candidates:
         many = steps if candidate.name.startswith("engine") else max(UNROLLED, steps // 20 // UNROLLED * UNROLLED)
+        measured: list[float] = []
         try:
-            run = candidate.make(case, many)
-            run()
-            ended = time.perf_counter() + budget
-            rates[candidate.name] = []
-            while len(rates[candidate.name]) < repetitions and (
-                not rates[candidate.name] or time.perf_counter() < ended
-            ):
-                started = time.perf_counter()
+            with time_limit(CANDIDATE_SECONDS):
+                run = candidate.make(case, many)
                 run()
-                rates[candidate.name].append(case.problem.runs * many / (time.perf_counter() - started))
-        except Exception as failure:  # out of memory, say
-            rates.pop(candidate.name, None)
+                ended = time.perf_counter() + budget
+                while len(measured) < repetitions and (not measured or time.perf_counter() < ended):
+                    started = time.perf_counter()
+                    run()
+                    measured.append(case.problem.runs * many / (time.perf_counter() - started))
+            rates[candidate.name] = measured
+        except Exception as failure:  # out of memory or out of time, say
             print(f"{candidate.name} is skipped: {type(failure).__name__}: {str(failure)[:200]}", file=sys.stderr)
         torch.cuda.empty_cache()
     return rates
@@ -355,64 +376,139 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) + (f" ({clock})" if clock else "")
 
 
+CASES: tuple[tuple[Callable[[int], Case], int, int], ...] = (
+    (relu_case, 262144, 2000),
+    (wide_case, 16384, 500),
+    (diagonal_case, 2**21, 10000),
+)
+"""How a case is made, its runs, and the steps of the engine's trainings."""
+QUICK = 32
+"""A quick benchmark has this many times fewer runs."""
+
+
+def rate_rows(case: Case, rates: dict[str, list[float]], peak: float, common: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row per candidate; printed as well. Ratios are empty where the engine's kernel was left out."""
+    kernel = rates.get("engine, kernel")
+    mine = float(np.median(kernel)) if kernel else math.nan
+    table = []
+    for name, values in rates.items():
+        low, median, high = np.percentile(values, [20, 50, 80])
+        fraction = median * operations(case) / peak
+        table.append(
+            {
+                **common, "case": case.name, "runs": case.problem.runs, "candidate": name, "repetitions": len(values),
+                "run_steps_per_second_p20": f"{low:.4g}", "run_steps_per_second_median": f"{median:.4g}",
+                "run_steps_per_second_p80": f"{high:.4g}",
+                "kernel_over_this": f"{mine / median:.3g}" if kernel else "",
+                "fraction_of_measured_peak": f"{fraction:.3g}",
+            }
+        )  # fmt: skip
+        print(
+            f"  {name:<42} {median / 1e6:10.2f} M run-steps/s ({low / 1e6:.2f} to {high / 1e6:.2f}); the kernel is "
+            f"{mine / median:.3g} x this; {fraction:.1%} of the measured peak", flush=True,
+        )  # fmt: skip
+    return table
+
+
+def crossover_row(case: Case, rate: float, common: dict[str, Any]) -> dict[str, Any]:
+    """Where the GPU pays, for one case and the run-steps per second of everything that ``train`` does."""
+    start, cpu = start_seconds(case), cpu_rate(case)
+    worthwhile = crossover(case, start, cpu, rate)
+    print(
+        f"{case.name}: crossover with the CPU engine at {worthwhile:.2g} multiply-adds (start {start:.2f} s, CPU engine "
+        f"{cpu / 1e6:.2f} M run-steps/s); kernels.triton_engine.WORTHWHILE_WORK is {triton_engine.WORTHWHILE_WORK:.2g}",
+        flush=True,
+    )  # fmt: skip
+    return {
+        **common, "case": case.name, "cpus": os.cpu_count(), "start_seconds": f"{start:.3g}",
+        "cpu_run_steps_per_second": f"{cpu:.4g}", "gpu_run_steps_per_second": f"{rate:.4g}",
+        "crossover_multiply_adds": f"{worthwhile:.3g}",
+    }  # fmt: skip
+
+
+def run_benchmark(arguments: argparse.Namespace, device: torch.device) -> list[str]:
+    """All cases; returns the names of those in which the engine could not be timed."""
+    peak, bandwidth = measured_peak(device), measured_bandwidth(device)
+    common = {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "device": device_name(device), "devices": torch.cuda.device_count(),
+        "versions": f"{versions()}, triton {triton.__version__}", "tests_on_device": arguments.tests,
+        "measured_fp32_tflops": f"{peak / 1e12:.4g}", "measured_copy_gb_per_second": f"{bandwidth / 1e9:.4g}",
+    }  # fmt: skip
+    print(f"{common['device']}: {peak / 1e12:.1f} TFLOP/s in multiply-adds, copies at {bandwidth / 1e9:.0f} GB/s")
+    shrink = QUICK if arguments.quick else 1
+    engine_rates: list[tuple[Case, float]] = []
+    without_engine = []
+    for make, runs, steps in CASES:
+        case = make(runs // shrink)
+        # Else the peer would be compiled for any size after the first case, which is slower.
+        torch._dynamo.reset()
+        candidates = agreeing(case, [engine_kernel(device), engine(device), *peers(device)])
+        rates = measure(case, candidates, steps, arguments.seconds, 3 if arguments.quick else 9)
+        print(f"\n{case.name}, B={case.problem.runs}, SAM, float32")
+        table = rate_rows(case, rates, peak, common)
+        if table and not arguments.quick:
+            append(table, arguments.output)
+        if "engine, kernel" not in rates or "engine" not in rates:
+            without_engine.append(case.name)
+        else:
+            engine_rates.append((case, float(np.median(rates["engine"]))))
+    for case, rate in engine_rates:
+        try:
+            row = crossover_row(case, rate, common)
+        except (subprocess.SubprocessError, OSError, ValueError) as failure:
+            print(f"{case.name}: no crossover: {type(failure).__name__}: {str(failure)[:200]}", file=sys.stderr)
+            continue
+        if not arguments.quick:
+            append([row], arguments.output.with_name(f"{arguments.output.stem}_crossover.csv"))
+    return without_engine
+
+
+def profile(device: torch.device) -> None:
+    """One launch of each case between the marks that a profiler waits for (``ncu --profile-from-start off``)."""
+    for make, runs, steps in CASES:
+        case = make(runs // QUICK)
+        run = engine_kernel(device).make(case, steps // 10)
+        run()
+        torch.cuda.profiler.start()
+        run()
+        torch.cuda.profiler.stop()
+
+
+def print_plan(seconds: float) -> None:
+    """The stages of a full benchmark with their estimated seconds: checks and compilations, repetitions, crossovers."""
+    candidates = 2 + 2 + 3  # the engine twice, torch twice, JAX three times
+    for make, runs, _ in CASES:
+        estimated = candidates * (seconds + 8.0)
+        name = f"benchmark: {make(32).name}, B={runs}"
+        print(f"{name:<43} {estimated:11.0f} {2 * candidates * CANDIDATE_SECONDS:11.0f}")
+    print(f"{'benchmark: crossovers':<43} {len(CASES) * START_SECONDS:11.0f} {len(CASES) * 360:11.0f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="few runs and repetitions, nothing is written")
+    parser.add_argument("--profile", action="store_true", help="only launch each kernel once, for a profiler")
+    parser.add_argument("--plan", action="store_true", help="print the stages and their estimated seconds; needs no GPU")
     parser.add_argument("--seconds", type=float, default=4.0, help="longest time for a candidate's repetitions")
+    parser.add_argument("--tests", default="not run", help="how the tests on the device ended; written into each row")
     parser.add_argument("--output", type=Path, default=RESULTS, help="CSV file that rows are appended to")
     arguments = parser.parse_args()
+    if arguments.plan:
+        print_plan(arguments.seconds)
+        return
     if not torch.cuda.is_available():
         raise SystemExit("bench_gpu: torch finds no GPU here")
     reason = triton_engine.unavailable()
     if reason is not None:
         raise SystemExit(f"bench_gpu: the engine is not available: {reason}")
     device = torch.device("cuda", 0)
-    peak, bandwidth = measured_peak(device), measured_bandwidth(device)
-    common = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "device": device_name(device), "devices": torch.cuda.device_count(),
-        "versions": f"{versions()}, triton {triton.__version__}",
-        "measured_fp32_tflops": f"{peak / 1e12:.4g}", "measured_copy_gb_per_second": f"{bandwidth / 1e9:.4g}",
-    }  # fmt: skip
-    print(f"{common['device']}: {peak / 1e12:.1f} TFLOP/s in multiply-adds, copies at {bandwidth / 1e9:.0f} GB/s")
-    shrink = 32 if arguments.quick else 1
-    cases = [
-        (relu_case(262144 // shrink), 2000),
-        (wide_case(16384 // shrink), 500),
-        (diagonal_case(2**21 // shrink), 10000),
-    ]
-    for case, steps in cases:
-        candidates = agreeing(case, [engine_kernel(device), engine(device), *peers(device)])
-        rates = measure(case, candidates, steps, arguments.seconds, 3 if arguments.quick else 9)
-        mine = float(np.median(rates["engine, kernel"]))
-        start, cpu = start_seconds(case), cpu_rate(case)
-        worthwhile = crossover(case, start, cpu, float(np.median(rates["engine"])))
-        print(f"\n{case.name}, B={case.problem.runs}, SAM, float32")
-        print(
-            f"  crossover with the CPU engine: {worthwhile:.2g} multiply-adds (start {start:.2f} s, CPU engine "
-            f"{cpu / 1e6:.2f} M run-steps/s); kernels.triton_engine.WORTHWHILE_WORK is "
-            f"{triton_engine.WORTHWHILE_WORK:.2g}"
-        )
-        table = []
-        for name, values in rates.items():
-            low, median, high = np.percentile(values, [20, 50, 80])
-            fraction = median * operations(case) / peak
-            table.append(
-                {
-                    **common, "case": case.name, "runs": case.problem.runs, "candidate": name,
-                    "repetitions": len(values), "run_steps_per_second_p20": f"{low:.4g}",
-                    "run_steps_per_second_median": f"{median:.4g}", "run_steps_per_second_p80": f"{high:.4g}",
-                    "kernel_over_this": f"{mine / median:.3g}", "fraction_of_measured_peak": f"{fraction:.3g}",
-                    "start_seconds": f"{start:.3g}", "cpus": os.cpu_count(), "cpu_run_steps_per_second": f"{cpu:.4g}",
-                    "crossover_multiply_adds": f"{worthwhile:.3g}",
-                }
-            )  # fmt: skip
-            print(
-                f"  {name:<42} {median / 1e6:10.2f} M run-steps/s ({low / 1e6:.2f} to {high / 1e6:.2f}); the kernel is "
-                f"{mine / median:.3g} x this; {fraction:.1%} of the measured peak", flush=True,
-            )  # fmt: skip
-        if not arguments.quick:
-            append(table, arguments.output)
+    if arguments.profile:
+        profile(device)
+        return
+    without_engine = run_benchmark(arguments, device)
+    if without_engine:
+        raise SystemExit(f"bench_gpu: the engine could not be timed: {', '.join(without_engine)}")
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ TARGETS = {
 }
 AMD_REGISTERS = 512
 """What a thread of gfx942 can have. The layouts were planned for NVIDIA's GPUs; here only spills are judged."""
+ALIGNMENT = 16
+"""Triton specialises a kernel to pointers that are multiples of 16 bytes, as all are that torch allocates on a GPU."""
 POINTERS = {
     torch.float32: "*fp32", torch.float64: "*fp64", torch.int32: "*i32", torch.int64: "*i64", torch.uint32: "*u32",
 }  # fmt: skip
@@ -108,14 +110,16 @@ def compiled(variant: Variant, target: GPUTarget, launch: Launch | None = None) 
     if target.backend == "hip":
         settings.pop("maxnreg", None)
     signature: dict[str, str] = {}
-    for name in train_kernel.arg_names:
+    attributes: dict[tuple[int], list[list[Any]]] = {}
+    for place, name in enumerate(train_kernel.arg_names):
         if name in options:
             signature[name] = "constexpr"
         elif isinstance(value := training.arguments.get(name), torch.Tensor):
             signature[name] = POINTERS[value.dtype]
+            attributes[place,] = [["tt.divisibility", ALIGNMENT]]
         else:
             signature[name] = "i32"
-    return triton.compile(ASTSource(train_kernel, signature, options), target=target, options=settings)
+    return triton.compile(ASTSource(train_kernel, signature, options, attributes), target=target, options=settings)
 
 
 def nvidia_tool(name: str) -> str:

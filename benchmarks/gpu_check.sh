@@ -1,28 +1,72 @@
 #!/usr/bin/env bash
-# The Triton engine on this machine's GPU: the tests on the device first, then the benchmark. Under nine minutes.
+# The Triton engine on this machine's GPU: the tests on the device first, then the benchmark.
 #
-#     benchmarks/gpu_check.sh              everything; rows are appended to benchmarks/results/gpu.csv
-#     benchmarks/gpu_check.sh --tests      the tests only
-#     benchmarks/gpu_check.sh --quick      a small benchmark, nothing is written
+#     benchmarks/gpu_check.sh --tests       the tests (under nine minutes)
+#     benchmarks/gpu_check.sh --benchmark   the benchmark (under nine minutes); rows are appended to a CSV file
+#     benchmarks/gpu_check.sh               both, one after the other
+#     benchmarks/gpu_check.sh --quick       a small benchmark that writes nothing
+#     benchmarks/gpu_check.sh --profile     a profile of the kernel by Nsight Compute (ncu)
+#     benchmarks/gpu_check.sh --dry-run     print each stage with its estimated seconds; needs no GPU
 #
-# Runs from the source tree, needs no network: Python 3.10 or later with torch, triton, numpy and pytest; jax, xarray and
-# hypothesis where they are. PYTHON names the interpreter, OUTPUT another CSV file, LOGS a folder for the tests' output,
-# TEST_SECONDS (270) how long the tests may take, PROFILE=1 adds a profile by Nsight Compute (ncu), if that is installed.
+# Runs from the source tree and needs no network: Python 3.10 or later with torch, triton, numpy and pytest; pytest-xdist,
+# jax, xarray and hypothesis are used where they are installed. Failed tests do not stop the benchmark, they mark its
+# rows: each row says how the tests ended for this state of the kernels.
+#
+# PYTHON        the interpreter                       LOGS          folder for the tests' output
+# OUT           folder for the CSV files and logs     OUTPUT        CSV file (default: $OUT/gpu.csv, else
+# TEST_SECONDS  how long the tests may take (500)                   benchmarks/results/gpu.csv)
+# BENCH_SECONDS how long the benchmark may take (520) TRITON_CACHE_DIR  compiled kernels, kept between calls
+#
 # With several GPUs the engine splits its runs over all of them; CUDA_VISIBLE_DEVICES chooses.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
-python=${PYTHON:-python3}
-logs=${LOGS:-$(mktemp -d)}
-seconds=${TEST_SECONDS:-270}
 mode=${1:-}
-case $mode in "" | --tests | --quick) ;; *) echo "gpu_check: unknown option $mode" >&2; exit 2 ;; esac
-mkdir -p "$logs"
+case $mode in "" | --tests | --benchmark | --quick | --profile | --dry-run) ;; *)
+  echo "gpu_check: unknown option $mode; allowed: --tests, --benchmark, --quick, --profile, --dry-run" >&2
+  exit 2
+  ;;
+esac
 
-export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+python=${PYTHON:-python3}
+state=${TMPDIR:-/tmp}/sambalance-gpu-check-$(id -u)   # what one call leaves for the next
+logs=${LOGS:-${OUT:+$OUT/logs}}
+logs=${logs:-$state/logs}
+output=${OUTPUT:-${OUT:+$OUT/gpu.csv}}
+test_seconds=${TEST_SECONDS:-500}
+bench_seconds=${BENCH_SECONDS:-520}
+
+# Nearly all of the tests' time is compilation, on one core a process. SAMBALANCE_KERNELS=few leaves out variants that
+# differ from others in one option only; each layout is still compiled.
+export SAMBALANCE_KERNELS=few
+files=(tests/kernels/test_triton_engine.py tests/kernels/test_triton_table.py tests/kernels/test_engines.py)
+selection="not any_problem and not cpu and not reference-float64 and not keep_their_gates"
+optimizer_tests=tests/kernels/test_triton_multi_tensor.py
+cores=$(nproc 2>/dev/null || echo 1)
+processes=$((cores > 15 ? 14 : cores > 2 ? cores - 1 : cores))
+
+# Measured in full: compilations of the selection (tests/support counts them without a GPU), CPU seconds of one.
+compilations=${COMPILATIONS:-420}
+seconds_each=9
+
+if [[ $mode == --dry-run ]]; then
+  estimated=$((compilations * seconds_each / processes + 60))
+  printf 'stage                                       estimated s   at most s\n'
+  printf 'tests: %4d kernels on %2d processes        %12d %11d\n' "$compilations" "$processes" \
+    "$((estimated < test_seconds ? estimated : test_seconds))" "$test_seconds"
+  printf "tests of SAM's kernels                      %11d %11s\n" 30 "(included)"
+  printf 'C++ engine, if it is not built              %11d %11d\n' "$((600 / cores + 20))" 200
+  "$python" benchmarks/bench_gpu.py --plan || exit 1
+  printf 'benchmark in all                            %11s %11d\n' "" "$bench_seconds"
+  printf 'profile (--profile)                         %11d %11d\n' 60 300
+  exit 0
+fi
+
+mkdir -p "$logs" "$state"
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}:$state/native"
 export SAMBALANCE_REQUIRE_ENGINES=triton     # a missing GPU fails the tests instead of skipping them
 export XLA_PYTHON_CLIENT_PREALLOCATE=false   # JAX leaves memory to the others
-export TRITON_CACHE_DIR=${TRITON_CACHE_DIR:-$logs/triton}
+export TRITON_CACHE_DIR=${TRITON_CACHE_DIR:-$state/triton}
 unset TRITON_INTERPRET
 
 "$python" -c 'import hypothesis' 2>/dev/null || export PYTHONPATH="$PYTHONPATH:$PWD/benchmarks/without_hypothesis"
@@ -38,57 +82,74 @@ names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())
 print(f"devices: {', '.join(names)}; python {sys.version.split()[0]}, torch {torch.__version__}, triton {triton.__version__}")
 PYTHON
 
-# Nearly all of the tests' time is compilation, on one core a process: one process for each kind of network.
-files=(tests/kernels/test_triton_engine.py tests/kernels/test_triton_table.py tests/kernels/test_engines.py)
-kinds="diagonal or depth3 or depth5 or linear or relu"
-common="not any_problem and not cpu and not reference and not keep_their_gates"
-selections=(
-  "$common and diagonal" "$common and depth3" "$common and depth5" "$common and linear"
-  "$common and relu and not every_rule" "$common and relu and every_rule" "$common and not ($kinds)"
-)
-printf '\n== tests on the device (at most %d s)\n' "$seconds"
-pids=()
-for i in "${!selections[@]}"; do
-  timeout --signal=INT --kill-after=10 "$seconds" "$python" -m pytest -o addopts= -v -p no:cacheprovider -rfE --tb=short \
-    -k "${selections[$i]}" "${files[@]}" >"$logs/tests.$i.log" 2>&1 &
-  pids+=($!)
-done
-failed=0
-for i in "${!pids[@]}"; do
-  wait "${pids[$i]}"
+# The outcome of the tests, for the rows of the benchmark, belongs to one state of the kernels.
+version=$(cat kernels/*.py benchmarks/bench_gpu.py | sha256sum | cut -c1-16)
+outcome_file=$state/tests-$version
+tests_failed=0
+
+run_tests() {
+  printf '\n== tests on the device (at most %d s, %d processes)\n' "$test_seconds" "$processes"
+  local workers=() status passed bad outcome
+  "$python" -c 'import xdist' 2>/dev/null && workers=(-n "$processes" --dist worksteal)
+  timeout --signal=INT --kill-after=10 "$test_seconds" "$python" -m pytest -o addopts= -v -p no:cacheprovider -rfE \
+    --tb=short --durations=15 "${workers[@]}" -k "$selection" "${files[@]}" "$optimizer_tests" >"$logs/tests.log" 2>&1
   status=$?
-  passed=$(grep -cE '::.* PASSED' "$logs/tests.$i.log")
-  bad=$(grep -cE '::.* (FAILED|ERROR)' "$logs/tests.$i.log")
+  # With several processes the verdict stands before the test's name, else behind it.
+  passed=$(grep -cE '(^|\] )PASSED |::.* PASSED' "$logs/tests.log")
+  bad=$(grep -cE '(^|\] )(FAILED|ERROR) .*%|::.* (FAILED|ERROR)' "$logs/tests.log")
   case $status in
-    0) outcome="all passed" ;;
-    2 | 124 | 130 | 137) outcome="stopped at the time limit" ;;
-    *) outcome="exit status $status" ;;
+    0) outcome="$passed passed" ;;
+    2 | 124 | 130 | 137) outcome="$passed passed, $bad failed, stopped at the time limit" ;;
+    *) outcome="$passed passed, $bad failed" ;;
   esac
-  printf '  %-58s %4d passed, %d failed: %s\n' "${selections[$i]#"$common and "}" "$passed" "$bad" "$outcome"
-  if ((bad > 0)) || [[ $outcome == exit* ]] || ((passed == 0)); then
-    failed=1
-    tail -n 40 "$logs/tests.$i.log"
+  ((passed == 0)) && outcome="none passed (exit status $status)"
+  printf '  %s\n' "$outcome"
+  printf '%s' "$outcome" >"$outcome_file"
+  if ((bad > 0 || passed == 0)) || [[ $status == 1 ]]; then
+    tests_failed=1
+    grep -E '^(FAILED|ERROR) ' "$logs/tests.log" | head -n 40
+    tail -n 60 "$logs/tests.log"
+    echo "gpu_check: the tests failed (log: $logs/tests.log); rows of the benchmark will say so" >&2
   fi
-done
-if ((failed)); then
-  echo "gpu_check: the tests failed, nothing is timed (logs: $logs)" >&2
-  exit 1
-fi
-[[ $mode == --tests ]] && exit 0
+}
 
-printf '\n== benchmark (%d s so far)\n' "$SECONDS"
-arguments=()
-[[ $mode == --quick ]] && arguments+=(--quick)
-[[ -n ${OUTPUT:-} ]] && arguments+=(--output "$OUTPUT")
-timeout $((530 - SECONDS)) "$python" benchmarks/bench_gpu.py "${arguments[@]}"
-status=$?
-if ((status)); then
-  echo "gpu_check: the benchmark ended with status $status" >&2
-  exit "$status"
-fi
+# The crossover between the engines needs the C++ engine; without a network, what builds it has to be there.
+build_cpu_engine() {
+  "$python" -c 'import _sambalance_cpu' 2>/dev/null && return
+  printf '\n== the C++ engine is not built: building it\n'
+  if ! timeout 200 "$python" -m pip install --quiet --no-build-isolation --no-deps --no-index \
+    --config-settings=build-dir="$state/build" --target "$state/native" . >"$logs/build.log" 2>&1; then
+    echo "  not built, no crossover will be measured (log: $logs/build.log)"
+  fi
+}
 
-if [[ ${PROFILE:-} == 1 ]] && command -v ncu >/dev/null; then
-  printf '\n== profile\n'
-  timeout 120 ncu --set basic --kernel-name train_kernel --launch-count 3 "$python" benchmarks/bench_gpu.py --quick
-fi
+run_benchmark() {
+  printf '\n== benchmark (at most %d s)\n' "$bench_seconds"
+  local arguments=(--tests "$(cat "$outcome_file" 2>/dev/null || echo "not run")") status
+  [[ $mode == --quick ]] && arguments+=(--quick)
+  [[ -n $output ]] && arguments+=(--output "$output")
+  timeout --signal=INT --kill-after=10 "$bench_seconds" "$python" benchmarks/bench_gpu.py "${arguments[@]}"
+  status=$?
+  if ((status)); then
+    echo "gpu_check: the benchmark ended with status $status" >&2
+    exit "$status"
+  fi
+}
+
+run_profile() {
+  if ! command -v ncu >/dev/null; then
+    echo "gpu_check: --profile needs Nsight Compute (ncu)" >&2
+    exit 1
+  fi
+  timeout 300 ncu --set basic --profile-from-start off --kernel-name train_kernel \
+    "$python" benchmarks/bench_gpu.py --profile
+}
+
+case $mode in
+  --tests) run_tests ;;
+  --benchmark | --quick) build_cpu_engine; run_benchmark ;;
+  --profile) run_profile ;;
+  "") run_tests; build_cpu_engine; run_benchmark ;;
+esac
 printf '\n== finished in %d s\n' "$SECONDS"
+exit "$tests_failed"

@@ -5,6 +5,9 @@ its parameters, or samples) is a *tuple* of such tiles, one register each, that 
 has as many entries as the program has threads, so the layout is the same everywhere and nothing is moved between
 threads except by the sums over LANES.
 
+Products are added by ``tl.fma`` and the compiler may fuse nothing by itself (``enable_fp_fusion=False``): what it
+fuses depends on everything else in the kernel, and a run's bits would depend on options that do not concern it.
+
 All arrays on the device have the runs innermost, so that neighbouring threads read neighbouring addresses. Data that
 all runs share are read as scalars.
 """
@@ -63,6 +66,12 @@ def example_weight(margin, LOSS: tl.constexpr):
 
 
 @triton.jit
+def horner(q, t, constant: tl.constexpr):
+    """q t + constant. A bare constant in ``tl.fma`` would be float32 even where t is float64."""
+    return tl.fma(q, t, tl.full(t.shape, constant, t.dtype))
+
+
+@triton.jit
 def loss_value(margin, LOSS: tl.constexpr):
     """log(1 + e^-m), e^-m or (1 - m)^2 / 2.
 
@@ -75,20 +84,20 @@ def loss_value(margin, LOSS: tl.constexpr):
         s = e / (2.0 + e)
         t = s * s
         if margin.dtype == tl.float64:
-            q = t * 0.08505687039693889911 + 0.04172121007650390899
-            q = q * t + 0.06052534711383516359
-            q = q * t + 0.06650556342613317466
-            q = q * t + 0.07693274168235840053
-            q = q * t + 0.09090872263983649251
-            q = q * t + 0.1111111197519832706
-            q = q * t + 0.1428571427410744354
-            q = q * t + 0.2000000000007689156
-            q = q * t + 0.3333333333333315809
+            q = horner(tl.full(t.shape, 0.08505687039693889911, t.dtype), t, 0.04172121007650390899)
+            q = horner(q, t, 0.06052534711383516359)
+            q = horner(q, t, 0.06650556342613317466)
+            q = horner(q, t, 0.07693274168235840053)
+            q = horner(q, t, 0.09090872263983649251)
+            q = horner(q, t, 0.1111111197519832706)
+            q = horner(q, t, 0.1428571427410744354)
+            q = horner(q, t, 0.2000000000007689156)
+            q = horner(q, t, 0.3333333333333315809)
         else:
-            q = t * 0.1401038005570331765 + 0.1399999438138090847
-            q = q * t + 0.2001081926020693813
-            q = q * t + 0.3333320721985380334
-        return tl.maximum(-margin, 0.0) + 2.0 * (s + s * t * q)
+            q = horner(tl.full(t.shape, 0.1401038005570331765, t.dtype), t, 0.1399999438138090847)
+            q = horner(q, t, 0.2001081926020693813)
+            q = horner(q, t, 0.3333320721985380334)
+        return tl.fma(2.0, tl.fma(s * t, q, s), tl.maximum(-margin, 0.0))
     elif LOSS == "exponential":
         return tl.exp(-margin)
     else:
@@ -102,7 +111,7 @@ def squares(tiles, factor, FIRST: tl.constexpr, END: tl.constexpr):
     total = tl.zeros_like(tiles[0])
     for i in tl.static_range(FIRST, END):
         g = tiles[i] * factor
-        total += g * g
+        total = tl.fma(g, g, total)
     return total
 
 
@@ -143,9 +152,9 @@ def moved(
         elif NORM == "linf":
             g = gradient[i]
             sign = tl.where(g > 0.0, 1.0, tl.where(g < 0.0, -1.0, g * 0.0))  # NaN of NaN
-            out = out + (theta[i] + rho * sign,)
+            out = out + (tl.fma(rho, sign, theta[i]),)
         else:
-            out = out + (theta[i] + radius * gradient[i],)
+            out = out + (tl.fma(radius, gradient[i], theta[i]),)
     return out
 
 
@@ -162,11 +171,11 @@ def updated(
     for i in tl.static_range(COUNT):
         step = gradient[i]
         if DECAY:
-            step += decay * theta[i]
+            step = tl.fma(decay, theta[i], step)
         if MOMENTUM:
-            step += momentum * buffer[i]
-        p = theta[i] - eta * step
-        sick += p * 0.0
+            step = tl.fma(momentum, buffer[i], step)
+        p = tl.fma(-eta, step, theta[i])
+        sick = tl.fma(p, 0.0, sick)
         steps = steps + (step,)
         proposed = proposed + (p,)
     alive = alive & (lane_sum(sick, LANES) == 0.0)

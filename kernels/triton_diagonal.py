@@ -79,16 +79,16 @@ def linear_gradient(
             pi = tl.where(i * LANES + lane < count, pi, 0.0)
         f = u[0] * x[0]
         for k in tl.static_range(1, TILES):
-            f += u[k] * x[k]
+            f = tl.fma(u[k], x[k], f)
         if not SAMPLES_OVER_LANES:
             f = lane_sum(f, LANES)
         margin = y * f
         c = -(pi * y) * example_weight(margin, LOSS)
         if WANT_LOSS:
-            loss += pi * loss_value(margin, LOSS)
+            loss = tl.fma(pi, loss_value(margin, LOSS), loss)
         longer = ()
         for k in tl.static_range(TILES):
-            longer = longer + (gradient[k] + c * x[k],)
+            longer = longer + (tl.fma(c, x[k], gradient[k]),)
         gradient = longer
     if SAMPLES_OVER_LANES:
         whole = ()

@@ -1,9 +1,9 @@
 """The GPU engine: whole trainings in one kernel, their parameters in registers; written in Triton.
 
 It computes what :mod:`kernels.reference` computes, in float32 (or float64), up to rounding. Bit-exact: the mini-batches
-(:mod:`kernels.sampling`), and the results of a run whichever other runs share its problem, as long as the options that
-select a kernel stay the same (any momentum, decay or radius at all in the batch). Not bit-exact: different GPUs, and
-other engines.
+(:mod:`kernels.sampling`), and the results of a run whichever other runs share its problem, however the batch is cut to
+fit into memory, as long as the layout stays the same (:mod:`kernels.triton_table`: any momentum in the batch may change
+it). Not bit-exact: different GPUs, and other engines.
 
 ``TRITON_INTERPRET=1`` runs the same kernels in Triton's interpreter, on the CPU and very slowly, for tests. Nothing of
 torch or Triton is imported before the engine is used.
@@ -17,28 +17,20 @@ import os
 import re
 import time
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from kernels.problem import (
-    Crossings,
-    FloatArray,
-    Layers,
-    Progress,
-    Records,
-    TrainingProblem,
-    TrainingResult,
-    final_status,
-)
+from kernels import triton_table
+from kernels.problem import Progress, TrainingProblem, TrainingResult
+from kernels.triton_memory import slices
+from kernels.triton_results import CollectedResults
 
 if TYPE_CHECKING:
     import torch
 
-    from kernels.triton_host import DeviceResult, DeviceTraining
+    from kernels.triton_host import DeviceTraining
 
 NAME = "triton"
 PRECISIONS = ("float32", "float64")
@@ -143,8 +135,6 @@ def _cuda_starts() -> bool:
 
 def lacks(problem: TrainingProblem) -> str | None:
     """What of ``problem`` this engine cannot do, or None."""
-    from kernels import triton_table
-
     if not triton_table.fits(problem):
         return f"networks of width {problem.width} on {problem.dimension} features"
     return None
@@ -163,22 +153,38 @@ def pays(problem: TrainingProblem) -> bool:
 
 
 def train(problem: TrainingProblem, precision: str = "float32", progress: Progress | None = None) -> TrainingResult:
-    """Run ``problem``, its runs split evenly over all visible GPUs.
+    """Run ``problem``, its runs split evenly over all visible GPUs, in slices if they do not fit into memory at once.
 
     Args:
         problem: the batch of trainings.
         precision: ``"float32"`` or ``"float64"``, of parameters and arithmetic. Results are returned as float64.
-        progress: called with (steps done, steps in all) between launches, about ten times a second; an exception that
-            it raises stops the training and is passed on, as is Ctrl-C.
+        progress: called with (steps done, steps in all) between launches, about ten times a second (the steps of all
+            slices are counted); an exception that it raises stops the training and is passed on, as is Ctrl-C.
 
     Returns:
         A :class:`~kernels.problem.TrainingResult` with ``engine="triton"``.
+
+    Raises:
+        ValueError: not even a single run fits into the GPU's memory.
     """
     started = time.perf_counter()
-    trainings = train_on_devices(problem, precision, progress)
-    parts = [_to_numpy(training.result) for training in trainings]
-    joined = {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
-    return _result(problem, precision, joined, started)
+    collected = CollectedResults(problem)
+    launch = triton_table.choose(problem, precision, interpreted())
+    parts = slices(problem, precision, [_free_bytes(device) for device in visible_devices()])
+    for number, part in enumerate(parts):
+        shifted = progress if len(parts) == 1 else _shifted(progress, number, len(parts))
+        first = part.start
+        for training in train_on_devices(problem.select(part), precision, shifted, launch):
+            collected.add(training.result, first)
+            first += training.problem.runs
+    return collected.result(NAME, precision, time.perf_counter() - started)
+
+
+def _shifted(progress: Progress | None, number: int, count: int) -> Progress | None:
+    """Progress of slice ``number`` of ``count`` as progress of all of them."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(number * total + done, count * total)
 
 
 def visible_devices() -> list[torch.device]:
@@ -190,18 +196,33 @@ def visible_devices() -> list[torch.device]:
     return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
 
 
-def train_on_devices(
-    problem: TrainingProblem, precision: str = "float32", progress: Progress | None = None
-) -> list[DeviceTraining]:
-    """As :func:`train`, but what was computed stays on the GPUs: one training per GPU, with its slice of the runs."""
+def _free_bytes(device: torch.device) -> int | None:
+    """Memory that a device still has for this process, what torch keeps for reuse included; None for a CPU."""
     import torch
 
-    from kernels import triton_host, triton_table
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
 
-    simulated = interpreted()
+
+def train_on_devices(
+    problem: TrainingProblem,
+    precision: str = "float32",
+    progress: Progress | None = None,
+    launch: triton_table.Launch | None = None,
+) -> list[DeviceTraining]:
+    """As :func:`train`, but what was computed stays on the GPUs: one training per GPU, with its share of the runs.
+
+    Everything must fit into memory at once. ``launch`` is the layout, by default the table's for this problem.
+    """
+    import torch
+
+    from kernels import triton_host
+
     devices = visible_devices()[: problem.runs]
     edges = np.linspace(0, problem.runs, len(devices) + 1).astype(int)
-    launch = triton_table.choose(problem, precision, simulated)
+    launch = launch or triton_table.choose(problem, precision, interpreted())
 
     def synchronize() -> None:
         for device in devices:
@@ -215,51 +236,3 @@ def train_on_devices(
     with np.errstate(all="ignore"):  # the interpreter's NumPy would warn of diverging runs
         triton_host.finish(trainings, progress, synchronize)
     return trainings
-
-
-def _to_numpy(result: DeviceResult) -> dict[str, Any]:
-    arrays = {name: tensor.cpu().numpy() for name, tensor in vars(result).items()}
-    return {name: array.astype(np.float64) if array.dtype.kind == "f" else array for name, array in arrays.items()}
-
-
-def _result(problem: TrainingProblem, precision: str, got: dict[str, Any], started: float) -> TrainingResult:
-    shapes = [layer.shape[1:] for layer in problem.layers]
-    edges = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes)])
-    final = len(problem.array("record_steps"))
-
-    def runs_first(array: NDArray[Any]) -> NDArray[Any]:
-        return np.ascontiguousarray(np.moveaxis(array, -1, 0))
-
-    def layers(array: FloatArray) -> Layers:
-        """``[..., P, B]`` to ``[B, ..., *shape]`` for each layer."""
-        parts = (runs_first(array[..., a:b, :]) for a, b in pairwise(edges))
-        return tuple(part.reshape(*part.shape[:-1], *shape) for part, shape in zip(parts, shapes, strict=True))
-
-    kept = problem.record_layers
-    coefficients, loss = runs_first(got["record_coefficients"][final]), got["record_loss"][final]
-    stopped = got["stopped"]
-    return TrainingResult(
-        engine=NAME,
-        precision=precision,
-        layers=layers(got["theta"]),
-        coefficients=coefficients,
-        loss=loss,
-        gradient_norm=got["record_norm"][final],
-        status=final_status(problem, coefficients, loss, stopped),
-        stopped_step=stopped,
-        records=Records(
-            problem.array("record_steps"),
-            coefficients=runs_first(got["record_coefficients"][:final]),
-            loss=runs_first(got["record_loss"][:final]),
-            gradient_norm=runs_first(got["record_norm"][:final]),
-            layers=layers(got["record_layers"][:final]) if kept else None,
-        ),
-        crossings=Crossings(
-            problem.array("loss_levels"),
-            step=runs_first(got["crossing_step"]),
-            coefficients=runs_first(got["crossing_coefficients"]),
-            loss=runs_first(got["crossing_loss"]),
-            layers=layers(got["crossing_layers"]) if kept else None,
-        ),
-        seconds=time.perf_counter() - started,
-    )

@@ -121,7 +121,7 @@ class DeviceTraining:
             halves = np.stack([key & np.uint64(0xFFFFFFFF), key >> np.uint64(32)]).astype(np.uint32)
             seeds = torch.as_tensor(halves.view(np.int32)).to(self.device).view(torch.uint32)
         levels = self._levels()
-        first, end = self._perturbed_tiles()
+        rule = self._rule()
         momentum, decay = (problem.array(name) for name in ("momentum", "weight_decay"))
         has_momentum, has_decay = bool(momentum.any()), bool(decay.any())
         watched = len(levels) > 0
@@ -152,14 +152,13 @@ class DeviceTraining:
         }  # fmt: skip
         options = {
             "NETWORK": "diagonal" if diagonal else problem.activation, "DEPTH": depth, "TILES": tiles,
-            "DIMENSION": 1 if diagonal else d, "COUNT": count, "FIRST": first, "END": end, "ROWS": launch.rows,
-            "LANES": launch.lanes, "UNROLL": launch.unroll, "LOSS": problem.loss, "NORM": problem.norm,
-            "EFFECT": problem.effect, "PERTURBED": bool(problem.array("rho").any()), "DECAY": has_decay,
+            "DIMENSION": 1 if diagonal else d, "COUNT": count, "ROWS": launch.rows,
+            "LANES": launch.lanes, "UNROLL": launch.unroll, "LOSS": problem.loss, **rule, "DECAY": has_decay,
             "MOMENTUM": has_momentum, "DRAWN": drawn, "WATCHED": watched, "LAYERS": problem.record_layers,
             "FEATURES_SHARED": features_shared, "LABELS_SHARED": labels_shared, "WEIGHTS_SHARED": weights_shared,
             "THRESHOLDS_SHARED": thresholds_shared, "SCALED": scaled, "SCALE_SHARED": scale_shared,
             "SEARCH_STEPS": (problem.samples - 1).bit_length(), "num_warps": launch.warps,
-            "enable_fp_fusion": True,
+            "enable_fp_fusion": False,
         }  # fmt: skip
         if launch.registers and torch.version.hip is None:  # AMD's compiler has no such option
             options["maxnreg"] = launch.registers
@@ -173,12 +172,19 @@ class DeviceTraining:
         rounded = exact.astype(np.float32)
         return np.where(rounded > exact, np.nextafter(rounded, np.float32(0)), rounded)
 
-    def _perturbed_tiles(self) -> tuple[int, int]:
-        """First and end, among a run's tiles, of what the perturbation moves."""
+    def _rule(self) -> dict[str, Any]:
+        """How the perturbation is made, FIRST to END among a run's tiles being what it moves. Without a radius it does
+        not matter how: gradient descent is one kernel."""
         problem, tiles = self.problem, self.launch.tiles
+        if not problem.array("rho").any():
+            return {"PERTURBED": False, "NORM": "none", "EFFECT": "full", "FIRST": 0, "END": 0}
         sizes = [tiles] * problem.depth if problem.network == "diagonal" else [tiles * problem.dimension, tiles]
         edges = [0, *np.cumsum(sizes)]
-        return int(edges[problem.perturbed_layers[0]]), int(edges[problem.perturbed_layers[-1] + 1])
+        moved = problem.perturbed_layers
+        return {
+            "PERTURBED": True, "NORM": problem.norm, "EFFECT": problem.effect,
+            "FIRST": int(edges[moved[0]]), "END": int(edges[moved[-1] + 1]),
+        }  # fmt: skip
 
     def advance(self, stop: int) -> None:
         """Queue the steps up to ``stop``; returns at once."""

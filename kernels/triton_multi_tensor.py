@@ -59,7 +59,7 @@ def perturb(
     for precision in TYPES:
         chosen = [i for i, w in enumerate(weights) if w.dtype == precision and w.numel()]
         if chosen:
-            tables.append(_Table(weights, gradients, kept, rhos, decays, chosen, first=chunks))
+            tables.append(_Table(weights, gradients, kept, rhos, decays, eta, chosen, first=chunks))
             chunks += tables[-1].chunks
     device = weights[0].device
     sums = torch.empty(chunks, dtype=torch.float64, device=device)
@@ -68,12 +68,10 @@ def perturb(
     with torch.cuda.device_of(weights[0]):  # type: ignore[no-untyped-call]
         for table in tables:
             grid, options = (table.chunks,), table.options(norm)
-            norm_kernel[grid](table.integers, table.numbers, sums, table.tensors, table.first, eta, **options)
+            norm_kernel[grid](table.integers, table.numbers, sums, table.tensors, table.first, **options)
         for table in tables:
             grid, options = (table.chunks,), table.options(norm)
-            move_kernel[grid](
-                table.integers, table.numbers, sums, length, table.tensors, chunks, eta, NORM=norm, **options
-            )
+            move_kernel[grid](table.integers, table.numbers, sums, length, table.tensors, chunks, NORM=norm, **options)
     return length
 
 
@@ -81,7 +79,8 @@ class _Table:
     """Where the tensors of one precision lie and how they are cut into chunks.
 
     ``integers`` int64: addresses of weights, gradients and copies, and sizes, ``[tensors]`` each; then tensor and start
-    of each chunk, interleaved. ``numbers`` float64: rho and decay, ``[tensors]`` each.
+    of each chunk, interleaved. ``numbers`` float64: rho and decay, ``[tensors]`` each, then eta (as an argument of its
+    own it would reach a GPU as float32).
     """
 
     def __init__(
@@ -91,6 +90,7 @@ class _Table:
         kept: Sequence[Tensor],
         rhos: Sequence[float],
         decays: Sequence[float],
+        eta: float,
         chosen: Sequence[int],
         first: int,
     ) -> None:
@@ -104,7 +104,8 @@ class _Table:
         self.first = first
         addresses = [tensors[i].data_ptr() for tensors in (weights, gradients, kept) for i in chosen]
         integers = torch.tensor([*addresses, *sizes, *(x for pair in cut for x in pair)], dtype=torch.int64)
-        numbers = torch.tensor([*(rhos[i] for i in chosen), *(decays[i] for i in chosen)], dtype=torch.float64)
+        ascent = [*(rhos[i] for i in chosen), *(decays[i] for i in chosen), eta]
+        numbers = torch.tensor(ascent, dtype=torch.float64)
         device = weights[0].device
         self.integers, self.numbers = integers.to(device), numbers.to(device)
         self._type = TYPES[weights[chosen[0]].dtype]
@@ -202,7 +203,7 @@ move_chunk: Any = triton.jit(_move_chunk)
 
 
 def _norm(
-    integers: tl.tensor, numbers: tl.tensor, sums: tl.tensor, tensors: tl.tensor, first: tl.tensor, eta: tl.tensor,
+    integers: tl.tensor, numbers: tl.tensor, sums: tl.tensor, tensors: tl.tensor, first: tl.tensor,
     CHUNK: tl.constexpr, STRIDE: tl.constexpr, TYPE: tl.constexpr, ADAPTIVE: tl.constexpr, DECAY: tl.constexpr,
     ALIGNED: tl.constexpr,
 ) -> None:  # fmt: skip
@@ -212,6 +213,7 @@ def _norm(
     start = tl.multiple_of(tl.load(integers + 4 * tensors + 2 * chunk + 1), STRIDE)
     size = tl.load(integers + 3 * tensors + tensor)
     decay = tl.load(numbers + tensors + tensor)
+    eta = tl.load(numbers + 2 * tensors)
     weights = address_of(integers, 0, tensors, tensor, TYPE, ALIGNED)
     gradients = address_of(integers, 1, tensors, tensor, TYPE, ALIGNED)
     if start + CHUNK <= size:
@@ -223,7 +225,7 @@ def _norm(
 
 def _move(
     integers: tl.tensor, numbers: tl.tensor, sums: tl.tensor, length: tl.tensor, tensors: tl.tensor,
-    chunks: tl.tensor, eta: tl.tensor, NORM: tl.constexpr, CHUNK: tl.constexpr, STRIDE: tl.constexpr,
+    chunks: tl.tensor, NORM: tl.constexpr, CHUNK: tl.constexpr, STRIDE: tl.constexpr,
     TYPE: tl.constexpr, ADAPTIVE: tl.constexpr, DECAY: tl.constexpr, ALIGNED: tl.constexpr,
 ) -> None:  # fmt: skip
     """kept <- w and w <- phantom point on a chunk; length <- norm."""
@@ -241,6 +243,7 @@ def _move(
     start = tl.multiple_of(tl.load(integers + 4 * tensors + 2 * chunk + 1), STRIDE)
     size = tl.load(integers + 3 * tensors + tensor)
     decay = tl.load(numbers + tensors + tensor)
+    eta = tl.load(numbers + 2 * tensors)
     scale = tl.load(numbers + tensor)
     if NORM == "l2" or NORM == "adaptive":
         scale = scale / tl.where(usable, norm, 1.0)

@@ -252,12 +252,16 @@ def train_kernel(
     if DRAWN:
         seen_count = batch_size
 
-    step = tl.cast(begin, tl.int64)
+    # Triton before 3.8 loses values that loops carry but use only as bounds of inner loops, so these loops carry no step:
+    # a row starts where the one before it ended, a look at its number times the steps between looks.
     for row in range(first_row, end_row + 1):
         target = tl.minimum(tl.load(targets + row), stop)
+        before = tl.minimum(tl.load(targets + tl.maximum(row - 1, 0)), stop)
+        start = tl.where(row > first_row, before, begin)
         # A tile whose runs are all finished does no more steps: it looks here and, less often than it steps, under way.
-        looks = tl.where(any_of(alive), (target - step + STEPS_BETWEEN_LOOKS - 1) // STEPS_BETWEEN_LOOKS, 0)
+        looks = tl.where(any_of(alive), (target - start + STEPS_BETWEEN_LOOKS - 1) // STEPS_BETWEEN_LOOKS, 0)
         for look in range(0, looks):
+            step = start + look * STEPS_BETWEEN_LOOKS
             pause = tl.where(any_of(alive), tl.minimum(step + STEPS_BETWEEN_LOOKS, target), step)
             for now in range(step, pause):
                 if DRAWN:
@@ -302,8 +306,6 @@ def train_kernel(
                     theta, buffer, gradient, alive, eta_run, decay_run, momentum_run, COUNT, DECAY, MOMENTUM, LANES
                 )  # fmt: skip
                 stopped = tl.where(was_alive & (alive == 0), now, stopped)
-            step = tl.minimum(step + STEPS_BETWEEN_LOOKS, target)
-        step = target
         if row < end_row:
             gradient, loss = gradient_at(
                 theta, theta, features, labels, weights, scales, offsets, draws, batch_pi, samples, dimension, lane,

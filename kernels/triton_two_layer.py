@@ -33,7 +33,7 @@ def two_layer_coefficients(
     for k in tl.static_range(DIMENSION):
         u = theta[k] * theta[NEURONS * DIMENSION]
         for j in tl.static_range(1, NEURONS):
-            u += theta[j * DIMENSION + k] * theta[NEURONS * DIMENSION + j]
+            u = tl.fma(theta[j * DIMENSION + k], theta[NEURONS * DIMENSION + j], u)
         u = lane_sum(u, LANES)
         if RELU:
             u = u * 0.5
@@ -51,7 +51,7 @@ def linear_pull_back(theta, by_coefficient, NEURONS: tl.constexpr, DIMENSION: tl
     for j in tl.static_range(NEURONS):
         total = theta[j * DIMENSION] * by_coefficient[0]
         for k in tl.static_range(1, DIMENSION):
-            total += theta[j * DIMENSION + k] * by_coefficient[k]
+            total = tl.fma(theta[j * DIMENSION + k], by_coefficient[k], total)
         out = out + (total,)
     return out
 
@@ -66,7 +66,7 @@ def relu_pull_back(theta, gated, NEURONS: tl.constexpr, DIMENSION: tl.constexpr)
     for j in tl.static_range(NEURONS):
         total = theta[j * DIMENSION] * gated[j * DIMENSION]
         for k in tl.static_range(1, DIMENSION):
-            total += theta[j * DIMENSION + k] * gated[j * DIMENSION + k]
+            total = tl.fma(theta[j * DIMENSION + k], gated[j * DIMENSION + k], total)
         out = out + (total,)
     return out
 
@@ -75,7 +75,7 @@ def relu_pull_back(theta, gated, NEURONS: tl.constexpr, DIMENSION: tl.constexpr)
 def preactivation(theta, x, j: tl.constexpr, DIMENSION: tl.constexpr):
     z = theta[j * DIMENSION] * x[0]
     for k in tl.static_range(1, DIMENSION):
-        z += theta[j * DIMENSION + k] * x[k]
+        z = tl.fma(theta[j * DIMENSION + k], x[k], z)
     return z
 
 
@@ -107,18 +107,18 @@ def relu_gradient(
         for j in tl.static_range(NEURONS):
             z = preactivation(at_weights, x, j, DIMENSION)
             shut = z <= 0.0  # false for NaN, which must spread
-            f += at_weights[NEURONS * DIMENSION + j] * tl.where(shut, 0.0, z)
+            f = tl.fma(at_weights[NEURONS * DIMENSION + j], tl.where(shut, 0.0, z), f)
             if not SAME:
                 shut = preactivation(at_jacobian, x, j, DIMENSION) <= 0.0
             closed = closed + (shut,)
         margin = y * lane_sum(f, LANES)
         c = -(pi * y) * example_weight(margin, LOSS)
         if WANT_LOSS:
-            loss += pi * loss_value(margin, LOSS)
+            loss = tl.fma(pi, loss_value(margin, LOSS), loss)
         longer = ()
         for j in tl.static_range(NEURONS):
             open_c = tl.where(closed[j], 0.0, c)
             for k in tl.static_range(DIMENSION):
-                longer = longer + (gated[j * DIMENSION + k] + open_c * x[k],)
+                longer = longer + (tl.fma(open_c, x[k], gated[j * DIMENSION + k]),)
         gated = longer
     return gated, loss

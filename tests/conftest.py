@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from support.engines import EngineCase, all_cases, case_id, fast_cases
+from support.engines import FEW_KERNELS, EngineCase, all_cases, case_id, fast_cases, needs_no_kernel_of_its_own
 
 settings.register_profile("sambalance", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.load_profile("sambalance")
@@ -26,6 +26,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for fixture, cases in (("fast_engine", fast_cases), ("any_engine", all_cases)):
         if fixture in metafunc.fixturenames:
             metafunc.parametrize(fixture, cases(), ids=case_id, indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if FEW_KERNELS:
+        redundant = {item for item in items if needs_no_kernel_of_its_own(item)}
+        config.hook.pytest_deselected(items=list(redundant))
+        items[:] = [item for item in items if item not in redundant]
 
 
 @pytest.fixture

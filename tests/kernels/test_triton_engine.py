@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kernels import reference, triton_engine
+from kernels import reference, triton_engine, triton_memory, triton_results
 from kernels.problem import Status, TrainingProblem
 from support.agreement import assert_agrees, assert_same_bits
 from support.engine_problems import BAD_RUN, NETWORKS, diverging, fully_recorded, network_kinds
@@ -121,6 +121,27 @@ def test_runs_are_split_over_devices(runs: int, rng: np.random.Generator, monkey
     monkeypatch.setattr(triton_engine, "visible_devices", lambda: (2 * visible)[:2])
     assert len(triton_engine.train_on_devices(problem)) == min(runs, 2)
     assert_same_bits(FLOAT32(problem), alone)
+
+
+@pytest.mark.parametrize("record_layers", [False, True])
+def test_runs_that_do_not_fit_into_memory_at_once_are_trained_in_slices(
+    record_layers: bool, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the last slice has a momentum and a decay, which select another kernel: the bits are the same."""
+    problem = fully_recorded(random_problem(rng, runs=7, batch_size=2, network="two_layer", shared=("features",)))
+    only_last = np.where(np.arange(7) == 6, 0.5, 0.0)
+    problem = replace(problem, record_layers=record_layers, weight_decay=only_last, momentum=only_last)
+    whole = FLOAT32(problem)
+    three_runs = 3 * triton_memory.bytes_per_run(problem, "float32") / triton_memory.USABLE
+    monkeypatch.setattr(triton_engine, "_free_bytes", lambda device: int(three_runs) + 1)
+    # The results are copied row by row.
+    monkeypatch.setattr(triton_results, "BLOCK_BYTES", 1)
+    devices = len(triton_engine.visible_devices())
+    calls: list[tuple[int, int]] = []
+    assert_same_bits(FLOAT32(problem, progress=lambda done, total: calls.append((done, total))), whole)
+    parts = -(-7 // (3 * devices))
+    assert calls[-1] == (parts * problem.steps, parts * problem.steps)
+    assert calls == sorted(calls)
 
 
 def test_results_can_stay_on_the_device(rng: np.random.Generator) -> None:

@@ -160,7 +160,7 @@ def compile_one(kernel, fixed, types):
 constants = dict(CHUNK=4096, STRIDE=1024, TYPE=tl.float32, ADAPTIVE=False, DECAY=False, ALIGNED=True)
 for kernel, extra in ((norm_kernel, {{}}), (move_kernel, {{"NORM": "l2"}})):
     types = dict(integers="*i64", numbers="*fp64", sums="*fp64", length="*fp64", tensors="i32", first="i32",
-                 chunks="i32", eta="fp32")
+                 chunks="i32")
     # Triton takes a whole number that is 1 for a constant: so it is with a single tensor in a single chunk.
     ones = {{n: 1 for n in ("tensors", "first", "chunks") if n in kernel.arg_names}}
     for fixed in ({{**constants, **extra}}, {{**constants, **extra, **ones}}):

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from kernels import triton_engine
+from kernels import triton_engine, triton_memory
 from kernels.engine import train
 from kernels.problem import TrainingProblem
 from kernels.triton_table import MOST_TILES, WARP, Launch, choose, fits, planned_registers
@@ -118,3 +118,38 @@ def test_work_counts_both_passes_of_every_sample() -> None:
     assert triton_engine.work(case) == 10 * 2 * 4 * (2 * 16 * 4)
     drawn = problem("diagonal", 2, 2, depth=3, steps=10, batch_size=1)
     assert triton_engine.work(drawn) == 10 * 2 * 1 * (2 * 2 * 3)
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+def test_runs_are_cut_into_as_few_slices_as_fit() -> None:
+    case = problem("relu", 16, 4, steps=10, rho=np.full(10, 0.1), record_steps=range(10), record_layers=True)
+    each = triton_memory.bytes_per_run(case, "float32")
+    free = int(3 * each / triton_memory.USABLE) + 1
+    assert triton_memory.slices(case, "float32", [None]) == [slice(0, 10)]
+    assert triton_memory.slices(case, "float32", [10**12]) == [slice(0, 10)]
+    assert triton_memory.slices(case, "float32", [free]) == [slice(0, 2), slice(2, 5), slice(5, 7), slice(7, 10)]
+    # The device with the least memory decides; a slice is split over all of them.
+    assert triton_memory.slices(case, "float32", [10**12, free]) == [slice(0, 5), slice(5, 10)]
+
+
+def test_a_run_that_fits_nowhere_is_refused_with_what_to_change() -> None:
+    case = problem("relu", 16, 4, steps=10, record_steps=range(10), record_layers=True)
+    with pytest.raises(ValueError, match=r"one run needs .* GB are free; allowed: fewer record_steps \(10\)"):
+        triton_memory.slices(case, "float32", [100])
+
+
+def test_memory_of_a_run_counts_what_it_does_not_share() -> None:
+    def own(**changes: object) -> int:
+        case = problem("diagonal", 3, 3, steps=10, **{"rho": np.full(2, 0.1), **changes})
+        return triton_memory.bytes_per_run(case, "float32")
+
+    plain = own()
+    assert own(weight_decay=0.1) == plain
+    assert own(momentum=0.5) - plain == 4 * 6
+    assert own(record_steps=[1, 2]) - plain == 2 * 4 * (3 + 2)
+    assert own(record_steps=[1, 2], record_layers=True) - own(record_steps=[1, 2]) == 3 * 4 * 6
+    assert own(loss_levels=[0.1]) - plain == 4 * (3 + 2) + 8
+    assert own(batch_size=5) - plain == 4 * 5
+    assert own(feature_scale=np.ones((2, 3))) - plain == 2 * 4 * 3

@@ -3,7 +3,8 @@
 An engine that this machine lacks has no tests in the suite that all engines share, and one skipped test says so. With
 ``SAMBALANCE_REQUIRE_ENGINES=cpu`` (names, comma-separated) it has them all the same, and they fail, so that a build
 server cannot pass by testing nothing. With ``TRITON_INTERPRET=1`` the Triton engine needs no GPU: Triton's interpreter
-runs its kernels.
+runs its kernels. ``SAMBALANCE_KERNELS=few`` (``benchmarks/gpu_check.sh``) leaves out tests of the Triton engine that compile
+a kernel of their own to differ from others in one option only.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from kernels import cpu, triton_engine
-from kernels.problem import TrainingProblem, TrainingResult
+from kernels.problem import EFFECTS, NORMS, PERTURBED_SETS, TrainingProblem, TrainingResult
 from support.interpreter import patch_once_per_launch
 
 SLOW = triton_engine.interpreted()
@@ -24,6 +25,12 @@ SLOW = triton_engine.interpreted()
 FAST_ENGINES = {"cpu": ("float32", "float64"), "triton": ("float32",) if SLOW else ("float32", "float64")}
 """Name of each engine that is held to the reference, and its precisions (test_triton_engine.py has float64)."""
 MODULES = {"cpu": cpu, "triton": triton_engine}
+FEW_KERNELS = os.environ.get("SAMBALANCE_KERNELS") == "few"
+WITHOUT_PRECISION_OF_THEIR_OWN = (
+    "test_every_sharing_of_data", "test_shared_data_equals_its_copies", "test_run_alone_equals_run_in_the_batch",
+    "test_order_of_runs_does_not_matter", "test_threads_do_not_change_a_bit",
+)  # fmt: skip
+"""Tests of how data are addressed, in which float32 speaks for float64."""
 
 
 def required(engine: str) -> bool:
@@ -78,3 +85,17 @@ def all_cases() -> list[EngineCase]:
 
 def case_id(case: EngineCase) -> str:
     return f"{case.name}-{case.precision}"
+
+
+def needs_no_kernel_of_its_own(item: pytest.Item) -> bool:
+    """Whether few kernels do without this test of the Triton engine."""
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    engine = parameters.get("fast_engine")
+    if not isinstance(engine, EngineCase) or engine.name != "triton":
+        return False
+    name = item.name.split("[")[0]
+    if name == "test_every_rule":
+        # A Latin square: every pair of a perturbed set, a norm and an effect, a third of the triples.
+        places = [PERTURBED_SETS.index(parameters["perturb"]), NORMS.index(parameters["norm"])]
+        return (sum(places) + EFFECTS.index(parameters["effect"])) % 3 != 0
+    return engine.precision == "float64" and name in WITHOUT_PRECISION_OF_THEIR_OWN
