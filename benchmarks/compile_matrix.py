@@ -99,19 +99,19 @@ VARIANTS = (
 )  # fmt: skip
 
 
-def compiled(variant: Variant, target: GPUTarget, launch: Launch | None = None) -> Any:
+def compiled(variant: Variant, target: GPUTarget, launch: Launch | None = None, kernel: Any = train_kernel) -> Any:
     """The compiled kernel of a variant (``asm["ptx"]``, ``asm["cubin"]``) for a target that need not be here."""
     problem = variant.problem()
     training = DeviceTraining(
         problem, variant.precision, torch.device("cpu"), launch or choose(problem, variant.precision)
     )
-    options = dict(training.options)
-    settings = {name: options.pop(name) for name in ("num_warps", "enable_fp_fusion", "maxnreg") if name in options}
+    settings = dict(training.compiler)
     if target.backend == "hip":
         settings.pop("maxnreg", None)
+    options = {name: value for name, value in training.options.items() if name in kernel.arg_names}
     signature: dict[str, str] = {}
     attributes: dict[tuple[int], list[list[Any]]] = {}
-    for place, name in enumerate(train_kernel.arg_names):
+    for place, name in enumerate(kernel.arg_names):
         if name in options:
             signature[name] = "constexpr"
         elif isinstance(value := training.arguments.get(name), torch.Tensor):
@@ -119,7 +119,7 @@ def compiled(variant: Variant, target: GPUTarget, launch: Launch | None = None) 
             attributes[place,] = [["tt.divisibility", ALIGNMENT]]
         else:
             signature[name] = "i32"
-    return triton.compile(ASTSource(train_kernel, signature, options, attributes), target=target, options=settings)
+    return triton.compile(ASTSource(kernel, signature, options, attributes), target=target, options=settings)
 
 
 def nvidia_tool(name: str) -> str:

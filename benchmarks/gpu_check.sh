@@ -46,7 +46,7 @@ cores=$(nproc 2>/dev/null || echo 1)
 processes=$((cores > 15 ? 14 : cores > 2 ? cores - 1 : cores))
 
 # Measured in full: compilations of the selection (tests/support counts them without a GPU), CPU seconds of one.
-compilations=${COMPILATIONS:-420}
+compilations=${COMPILATIONS:-540}
 seconds_each=9
 
 if [[ $mode == --dry-run ]]; then

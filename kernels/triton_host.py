@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from kernels.problem import Progress, TrainingProblem
 from kernels.sampling import sampling_thresholds
 from kernels.triton_table import Launch
-from kernels.triton_training import train_kernel
+from kernels.triton_training import record_kernel, train_kernel
 
 LAUNCH_SECONDS = 0.1
 """Aim for the length of a launch: between launches progress is reported and Ctrl-C answered."""
@@ -58,6 +58,7 @@ class DeviceTraining:
         self.targets = [*map(int, steps), problem.steps]
         self.result = self._blank_result()
         self.arguments, self.options = self._arguments()
+        self.compiler = self._compiler_settings()
 
     def _tensor(self, array: NDArray[Any], dtype: torch.dtype | None = None) -> torch.Tensor:
         whole = np.ascontiguousarray(array)
@@ -140,13 +141,12 @@ class DeviceTraining:
             "level_state": self._blank(runs, value=float(levels.max()) if watched else 0.0),
             "draws": torch.zeros((problem.batch_size or 0, runs), dtype=torch.int32, device=self.device),
             "nothing": torch.zeros(1, dtype=torch.int64, device=self.device),
-            "targets": self._tensor(np.array([*self.targets, problem.steps]), torch.int64),
             "levels": self._tensor(levels),
             "record_coefficients": result.record_coefficients, "record_loss": result.record_loss,
             "record_norm": result.record_norm, "record_layers": result.record_layers,
             "crossing_step": result.crossing_step, "crossing_coefficients": result.crossing_coefficients,
             "crossing_loss": result.crossing_loss, "crossing_layers": result.crossing_layers,
-            "steps": problem.steps, "final_row": len(self.targets) - 1, "samples": problem.samples,
+            "steps": problem.steps, "samples": problem.samples,
             "batch_size": problem.batch_size or 0, "dimension": d, "width": problem.width,
             "parameters": result.theta.shape[0], "runs": runs, "level_count": len(levels),
         }  # fmt: skip
@@ -157,12 +157,15 @@ class DeviceTraining:
             "MOMENTUM": has_momentum, "DRAWN": drawn, "WATCHED": watched, "LAYERS": problem.record_layers,
             "FEATURES_SHARED": features_shared, "LABELS_SHARED": labels_shared, "WEIGHTS_SHARED": weights_shared,
             "THRESHOLDS_SHARED": thresholds_shared, "SCALED": scaled, "SCALE_SHARED": scale_shared,
-            "SEARCH_STEPS": (problem.samples - 1).bit_length(), "num_warps": launch.warps,
-            "enable_fp_fusion": False,
+            "SEARCH_STEPS": (problem.samples - 1).bit_length(),
         }  # fmt: skip
-        if launch.registers and torch.version.hip is None:  # AMD's compiler has no such option
-            options["maxnreg"] = launch.registers
         return arguments, options
+
+    def _compiler_settings(self) -> dict[str, Any]:
+        settings: dict[str, Any] = {"num_warps": self.launch.warps, "enable_fp_fusion": False}
+        if self.launch.registers and torch.version.hip is None:  # AMD's compiler has no such option
+            settings["maxnreg"] = self.launch.registers
+        return settings
 
     def _levels(self) -> NDArray[Any]:
         """Loss levels in the engine's precision, rounded down: a loss at or below one is at or below the exact one."""
@@ -187,18 +190,28 @@ class DeviceTraining:
         }  # fmt: skip
 
     def advance(self, stop: int) -> None:
-        """Queue the steps up to ``stop``; returns at once."""
-        end_row = self.row
-        while end_row < len(self.targets) and (
-            self.targets[end_row] < stop or (self.targets[end_row] == stop == self.problem.steps)
-        ):
-            end_row += 1
-        grid = (triton.cdiv(self.problem.runs, self.launch.rows),)
+        """Queue the steps up to ``stop`` and the records on the way, that of ``stop`` among them; returns at once."""
         with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
-            train_kernel[grid](
-                **self.arguments, begin=self.step, stop=stop, first_row=self.row, end_row=end_row, **self.options
-            )
-        self.step, self.row = stop, end_row
+            while self.row < len(self.targets) and self.targets[self.row] <= stop:
+                self._queue_steps(self.targets[self.row])
+                final = self.row == len(self.targets) - 1
+                self._queue(record_kernel, row=self.row, final=int(final))
+                self.row += 1
+            self._queue_steps(stop)
+
+    def _queue_steps(self, stop: int) -> None:
+        if stop > self.step:
+            self._queue(train_kernel, begin=self.step, stop=stop)
+            self.step = stop
+
+    def _queue(self, kernel: Any, **numbers: int) -> None:
+        grid = (triton.cdiv(self.problem.runs, self.launch.rows),)
+        kernel[grid](**self.arguments_of(kernel), **numbers)
+
+    def arguments_of(self, kernel: Any) -> dict[str, Any]:
+        """Those of the arguments and options that a kernel takes, and the compiler's settings."""
+        given = {**self.arguments, **self.options}
+        return {name: given[name] for name in kernel.arg_names if name in given} | self.compiler
 
 
 def finish(trainings: list[DeviceTraining], progress: Progress | None, synchronize: Callable[[], None]) -> None:

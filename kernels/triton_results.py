@@ -69,7 +69,7 @@ class CollectedResults:
         for layer, size, (a, b) in zip(layers, self.sizes, pairwise(edges), strict=True):
             rows = layer.ndim - 1 - len(size)
             # A view: the entries of a layer lie side by side.
-            flat = layer[runs].reshape(*layer[runs].shape[: 1 + rows], -1)
+            flat = layer[runs].reshape(*layer[runs].shape[: 1 + rows], int(b - a))
             _copy(flat, tensor[..., a:b, :])
 
     def result(self, engine: str, precision: str, seconds: float) -> TrainingResult:

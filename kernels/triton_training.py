@@ -1,10 +1,12 @@
-"""The kernel: a whole training of a tile of runs, its parameters in registers from the first step to the last.
+"""The two kernels: a tile of runs is trained for some steps, and its state is recorded.
 
     theta~ = theta + rho direction(g(theta)),   b <- momentum b + g(theta~) + decay theta,   theta <- theta - eta b
 
-Forward, backward, norm, perturbation, second pass and update follow each other without leaving the kernel; states that
-are to be kept are written on the way. One launch does the steps ``begin`` to ``stop``, so that the host can report
-progress and be interrupted between launches; the state between launches is on the device.
+In :func:`train_kernel` forward, backward, norm, perturbation, second pass and update follow each other without leaving
+the kernel; the parameters stay in registers from the step ``begin`` to the step ``stop``, and the state between launches
+is on the device. Launches end at record steps, where :func:`record_kernel` keeps the state, and elsewhere so that the
+host can report progress and be interrupted. Recording is a kernel of its own because it does not depend on the rule:
+most variants of the first share one of the second, and the compiler's time grows with more than the square of a kernel.
 """
 
 # What follows is Triton's language, not Python: it knows no types, and of tuples only +.
@@ -21,6 +23,7 @@ from kernels.triton_common import (
     moved,
     run_squares,
     updated,
+    zeros,
 )
 from kernels.triton_diagonal import diagonal_coefficients, diagonal_pull_back, linear_gradient
 from kernels.triton_two_layer import linear_pull_back, relu_gradient, relu_pull_back, two_layer_coefficients
@@ -28,59 +31,79 @@ from kernels.triton_two_layer import linear_pull_back, relu_gradient, relu_pull_
 STEPS_BETWEEN_LOOKS = tl.constexpr(64)
 """How often a tile looks whether any of its runs is still alive."""
 
+MOST_UNROLLED = tl.constexpr(24)
+"""A thread with more parameters loads and stores them in a loop. It happens once a launch, and the compiler's time grows
+with the instructions that reach memory times the square of all instructions (its search for accesses of one order)."""
+
 # ``nothing`` is a zero in memory. Added to the thread's number where a state is stored, it keeps the compiler from
-# computing the addresses of all parameters once and holding them in registers through the whole training.
+# computing the addresses of all parameters once and holding them in registers through the whole training. Added to a
+# loop's number, it keeps the compiler from unrolling the loop's divisions into tables.
 
 
 @triton.jit
-def parameter_indices(
-    lane, dimension, width, NETWORK: tl.constexpr, DEPTH: tl.constexpr, TILES: tl.constexpr,
-    DIMENSION: tl.constexpr, LANES: tl.constexpr,
+def parameter_index(
+    i, lane, dimension, width, NETWORK: tl.constexpr, TILES: tl.constexpr, DIMENSION: tl.constexpr, LANES: tl.constexpr
 ):  # fmt: skip
-    """For each tile of a run's parameters: its number among them, and whether there is such a parameter."""
-    indices = ()
-    exists = ()
+    """A thread's parameter in tile ``i`` of a run: its number among the run's, and whether there is such a parameter."""
     if NETWORK == "diagonal":
-        for layer in tl.static_range(DEPTH):
-            for k in tl.static_range(TILES):
-                feature = lane + LANES * k
-                indices = indices + (feature + layer * dimension,)
-                exists = exists + (feature < dimension,)
+        feature = lane + LANES * (i % TILES)
+        return feature + (i // TILES) * dimension, feature < dimension
     else:
-        for j in tl.static_range(TILES):
-            for k in tl.static_range(DIMENSION):
-                neuron = lane + LANES * j
-                indices = indices + (neuron * DIMENSION + k,)
-                exists = exists + (neuron < width,)
-        for j in tl.static_range(TILES):
-            neuron = lane + LANES * j
-            indices = indices + (neuron + width * DIMENSION,)
-            exists = exists + (neuron < width,)
-    return indices, exists
+        first_layer = i < TILES * DIMENSION
+        neuron = lane + LANES * tl.where(first_layer, i // DIMENSION, i - TILES * DIMENSION)
+        index = tl.where(first_layer, neuron * DIMENSION + i % DIMENSION, neuron + width * DIMENSION)
+        return index, neuron < width
 
 
 @triton.jit
 def load_tiles(
-    base, lane, dimension, width, runs, NETWORK: tl.constexpr, DEPTH: tl.constexpr, TILES: tl.constexpr,
+    base, lane, dimension, width, runs, nothing, NETWORK: tl.constexpr, TILES: tl.constexpr,
     DIMENSION: tl.constexpr, LANES: tl.constexpr, COUNT: tl.constexpr,
 ):  # fmt: skip
     """A run's parameters ``[P, runs]``; zeros where a thread has fewer than others, and zeros they stay."""
-    indices, exists = parameter_indices(lane, dimension, width, NETWORK, DEPTH, TILES, DIMENSION, LANES)
-    out = ()
-    for i in tl.static_range(COUNT):
-        out = out + (tl.load(base + indices[i] * runs, mask=exists[i], other=0.0),)
+    out = zeros(tl.zeros(lane.shape, base.dtype.element_ty), COUNT)
+    if COUNT > MOST_UNROLLED:
+        for i in range(COUNT):
+            number = (i + tl.load(nothing)).to(tl.uint32)
+            index, exists = parameter_index(number, lane, dimension, width, NETWORK, TILES, DIMENSION, LANES)
+            value = tl.load(base + index * runs, mask=exists, other=0.0)
+            filled = ()
+            for j in tl.static_range(COUNT):
+                filled = filled + (tl.where(i == j, value, out[j]),)
+            out = filled
+    else:
+        loaded = ()
+        for i in tl.static_range(COUNT):
+            index, exists = parameter_index(i, lane, dimension, width, NETWORK, TILES, DIMENSION, LANES)
+            loaded = loaded + (tl.load(base + index * runs, mask=exists, other=0.0),)
+        out = loaded
     return out
 
 
 @triton.jit
 def store_tiles(
-    base, tiles, kept, lane, dimension, width, runs, NETWORK: tl.constexpr, DEPTH: tl.constexpr, TILES: tl.constexpr,
+    base, tiles, kept, lane, dimension, width, runs, nothing, NETWORK: tl.constexpr, TILES: tl.constexpr,
     DIMENSION: tl.constexpr, LANES: tl.constexpr, COUNT: tl.constexpr,
 ):  # fmt: skip
     """The parameters of the runs in ``kept`` back to ``[P, runs]``."""
-    indices, exists = parameter_indices(lane, dimension, width, NETWORK, DEPTH, TILES, DIMENSION, LANES)
-    for i in tl.static_range(COUNT):
-        tl.store(base + indices[i] * runs, tiles[i], mask=kept & exists[i])
+    if COUNT > MOST_UNROLLED:
+        for i in range(COUNT):
+            number = (i + tl.load(nothing)).to(tl.uint32)
+            index, exists = parameter_index(number, lane, dimension, width, NETWORK, TILES, DIMENSION, LANES)
+            tl.store(base + index * runs, chosen(tiles, i, COUNT), mask=kept & exists)
+    else:
+        for i in tl.static_range(COUNT):
+            index, exists = parameter_index(i, lane, dimension, width, NETWORK, TILES, DIMENSION, LANES)
+            tl.store(base + index * runs, tiles[i], mask=kept & exists)
+
+
+@triton.jit
+def chosen(tiles, i, COUNT: tl.constexpr):
+    """Tile number ``i``, which is known only when the kernel runs."""
+    value = tiles[0]
+    for j in tl.static_range(1, COUNT):
+        value = tl.where(i == j, tiles[j], value)
+    return value
 
 
 @triton.jit
@@ -129,6 +152,19 @@ def gradient_at(
 
 
 @triton.jit
+def store_coefficients(base, u, kept, lane, dimension, runs, COUNT: tl.constexpr, STRIDE: tl.constexpr):
+    """Entry k of the tuple u is coefficient lane + STRIDE k (lane 0: coefficient k)."""
+    if COUNT > MOST_UNROLLED:
+        for k in range(COUNT):
+            feature = lane + STRIDE * k
+            tl.store(base + feature * runs, chosen(u, k, COUNT), mask=kept & (feature < dimension))
+    else:
+        for k in tl.static_range(COUNT):
+            feature = lane + STRIDE * k
+            tl.store(base + feature * runs, u[k], mask=kept & (feature < dimension))
+
+
+@triton.jit
 def keep_state(
     row, theta, kept, coefficient_rows, layer_rows, lane, dimension, width, run, runs, parameters, nothing,
     NETWORK: tl.constexpr, DEPTH: tl.constexpr, TILES: tl.constexpr, DIMENSION: tl.constexpr, LANES: tl.constexpr,
@@ -140,16 +176,14 @@ def keep_state(
     base = coefficient_rows + row * dimension * runs + run
     if NETWORK == "diagonal":
         u = diagonal_coefficients(theta, DEPTH, TILES)
-        for k in tl.static_range(TILES):
-            feature = lane + LANES * k
-            tl.store(base + feature * runs, u[k], mask=kept & (feature < dimension))
+        store_coefficients(base, u, kept, lane, dimension, runs, TILES, LANES)
     else:
         u = two_layer_coefficients(theta, TILES, DIMENSION, LANES, NETWORK == "relu")
-        for k in tl.static_range(DIMENSION):
-            tl.store(base + tl.cast(k, tl.int64) * runs, u[k], mask=kept & (lane == 0))
+        # Each thread has all of them, and the first one stores them.
+        store_coefficients(base, u, kept & (lane == 0), lane, dimension, runs, DIMENSION, 1)
     if LAYERS:
         base = layer_rows + row * parameters * runs + run
-        store_tiles(base, theta, kept, lane, dimension, width, runs, NETWORK, DEPTH, TILES, DIMENSION, LANES, COUNT)
+        store_tiles(base, theta, kept, lane, dimension, width, runs, nothing, NETWORK, TILES, DIMENSION, LANES, COUNT)
 
 
 @triton.jit
@@ -183,19 +217,43 @@ def keep_crossings(
 
 # Numbers that differ from launch to launch or from problem to problem must not lead to another compilation.
 NUMBERS = (
-    "begin", "stop", "steps", "first_row", "end_row", "final_row", "samples", "batch_size", "dimension", "width",
-    "parameters", "runs", "level_count",
+    "begin", "stop", "row", "final", "steps", "samples", "batch_size", "dimension", "width", "parameters", "runs",
+    "level_count",
 )  # fmt: skip
+
+
+@triton.jit
+def place_in_batch(runs, ROWS: tl.constexpr, LANES: tl.constexpr):
+    """(run, lane, mine): each thread's run, its number among those that share the run, and whether the run exists.
+
+    Rows beyond the last run repeat it; nothing of theirs is written.
+    """
+    rows = tl.cast(tl.program_id(0), tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    lane = tl.arange(0, LANES)[None, :].to(tl.int64) + rows * 0
+    return tl.minimum(rows + lane * 0, runs - 1), lane, rows + lane * 0 < runs
+
+
+@triton.jit
+def load_scales(
+    scale, offsets, run, runs, TILES: tl.constexpr, SCALED: tl.constexpr, SCALE_SHARED: tl.constexpr
+):  # fmt: skip
+    """The factors of a thread's features, if there are any."""
+    scales = ()
+    if SCALED:
+        for k in tl.static_range(TILES):
+            at = scale + offsets[k]
+            if not SCALE_SHARED:
+                at = scale + offsets[k] * runs + run
+            scales = scales + (tl.load(at),)
+    return scales
 
 
 @triton.jit(do_not_specialize=NUMBERS)
 def train_kernel(
     features, labels, weights, scale, eta, rho, decay, momentum, seeds, thresholds, batch_weight,
     theta_state, buffer_state, stopped_state, level_state, draws, nothing,
-    targets, levels, record_coefficients, record_loss, record_norm, record_layers,
-    crossing_step, crossing_coefficients, crossing_loss, crossing_layers,
-    begin, stop, steps, first_row, end_row, final_row,
-    samples, batch_size, dimension, width, parameters, runs, level_count,
+    levels, crossing_step, crossing_coefficients, crossing_loss, crossing_layers,
+    begin, stop, steps, samples, batch_size, dimension, width, parameters, runs, level_count,
     NETWORK: tl.constexpr, DEPTH: tl.constexpr, TILES: tl.constexpr, DIMENSION: tl.constexpr, COUNT: tl.constexpr,
     FIRST: tl.constexpr, END: tl.constexpr, ROWS: tl.constexpr, LANES: tl.constexpr, UNROLL: tl.constexpr,
     LOSS: tl.constexpr, NORM: tl.constexpr, EFFECT: tl.constexpr, PERTURBED: tl.constexpr, DECAY: tl.constexpr,
@@ -206,19 +264,14 @@ def train_kernel(
     """Steps ``begin`` to ``stop`` of ROWS runs, each held by LANES threads; triton_host makes the arguments."""
     runs = tl.cast(runs, tl.int64)
     parameters = tl.cast(parameters, tl.int64)
-    rows = tl.cast(tl.program_id(0), tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
-    lane = tl.arange(0, LANES)[None, :].to(tl.int64) + rows * 0
-    mine = rows + lane * 0 < runs
-    # Rows beyond the last run repeat it; nothing of theirs is written.
-    run = tl.minimum(rows + lane * 0, runs - 1)
-
+    run, lane, mine = place_in_batch(runs, ROWS, LANES)
     theta = load_tiles(
-        theta_state + run, lane, dimension, width, runs, NETWORK, DEPTH, TILES, DIMENSION, LANES, COUNT
+        theta_state + run, lane, dimension, width, runs, nothing, NETWORK, TILES, DIMENSION, LANES, COUNT
     )  # fmt: skip
     buffer = ()
     if MOMENTUM:
         buffer = load_tiles(
-            buffer_state + run, lane, dimension, width, runs, NETWORK, DEPTH, TILES, DIMENSION, LANES, COUNT
+            buffer_state + run, lane, dimension, width, runs, nothing, NETWORK, TILES, DIMENSION, LANES, COUNT
         )  # fmt: skip
     stopped = tl.load(stopped_state + run)
     alive = mine & (stopped == steps)
@@ -241,103 +294,120 @@ def train_kernel(
         seed_high = tl.load(seeds + runs + run)
     FEATURE_TILES: tl.constexpr = TILES if NETWORK == "diagonal" else DIMENSION
     offsets = feature_offsets(lane, dimension, NETWORK, FEATURE_TILES, LANES)
-    scales = ()
-    if SCALED:
-        for k in tl.static_range(FEATURE_TILES):
-            at = scale + offsets[k]
-            if not SCALE_SHARED:
-                at = scale + offsets[k] * runs + run
-            scales = scales + (tl.load(at),)
+    scales = load_scales(scale, offsets, run, runs, FEATURE_TILES, SCALED, SCALE_SHARED)
     seen_count = samples
     if DRAWN:
         seen_count = batch_size
 
-    # Triton before 3.8 loses values that loops carry but use only as bounds of inner loops, so these loops carry no step:
-    # a row starts where the one before it ended, a look at its number times the steps between looks.
-    for row in range(first_row, end_row + 1):
-        target = tl.minimum(tl.load(targets + row), stop)
-        before = tl.minimum(tl.load(targets + tl.maximum(row - 1, 0)), stop)
-        start = tl.where(row > first_row, before, begin)
-        # A tile whose runs are all finished does no more steps: it looks here and, less often than it steps, under way.
-        looks = tl.where(any_of(alive), (target - start + STEPS_BETWEEN_LOOKS - 1) // STEPS_BETWEEN_LOOKS, 0)
-        for look in range(0, looks):
-            step = start + look * STEPS_BETWEEN_LOOKS
-            pause = tl.where(any_of(alive), tl.minimum(step + STEPS_BETWEEN_LOOKS, target), step)
-            for now in range(step, pause):
-                if DRAWN:
-                    if WATCHED:
-                        unused, loss = gradient_at(
-                            theta, theta, features, labels, weights, scales, offsets, draws, batch_pi, samples,
-                            dimension, lane, run, runs, NETWORK, DEPTH, TILES, DIMENSION, LANES, True, LOSS, True,
-                            False, FEATURES_SHARED, LABELS_SHARED, WEIGHTS_SHARED, SCALED, UNROLL,
-                        )  # fmt: skip
-                        next_level = keep_crossings(
-                            now, loss, theta, alive, next_level, levels, level_count, crossing_step, crossing_loss,
-                            crossing_coefficients, crossing_layers, lane, dimension, width, run, runs, parameters,
-                            nothing, NETWORK, DEPTH, TILES, DIMENSION, LANES, COUNT, LAYERS,
-                        )  # fmt: skip
-                    draw_minibatch(
-                        draws, thresholds, seed_low, seed_high, now, batch_size, samples, run, runs, THRESHOLDS_SHARED,
-                        SEARCH_STEPS,
+    # A tile whose runs are all finished does no more steps: it looks here and, less often than it steps, under way.
+    # Triton before 3.8 loses a value that a loop carries but uses only as the bound of an inner loop, so the step is not
+    # carried: it follows from the number of the look.
+    looks = tl.where(any_of(alive), (stop - begin + STEPS_BETWEEN_LOOKS - 1) // STEPS_BETWEEN_LOOKS, 0)
+    for look in range(0, looks):
+        step = begin + look * STEPS_BETWEEN_LOOKS
+        pause = tl.where(any_of(alive), tl.minimum(step + STEPS_BETWEEN_LOOKS, stop), step)
+        for now in range(step, pause):
+            if DRAWN:
+                if WATCHED:
+                    unused, loss = gradient_at(
+                        theta, theta, features, labels, weights, scales, offsets, draws, batch_pi, samples,
+                        dimension, lane, run, runs, NETWORK, DEPTH, TILES, DIMENSION, LANES, True, LOSS, True,
+                        False, FEATURES_SHARED, LABELS_SHARED, WEIGHTS_SHARED, SCALED, UNROLL,
                     )  # fmt: skip
-                gradient, loss = gradient_at(
-                    theta, theta, features, labels, weights, scales, offsets, draws, batch_pi, seen_count, dimension,
-                    lane, run, runs, NETWORK, DEPTH, TILES, DIMENSION, LANES, True, LOSS, WATCHED and not DRAWN, DRAWN,
-                    FEATURES_SHARED, LABELS_SHARED, WEIGHTS_SHARED, SCALED, UNROLL,
-                )  # fmt: skip
-                if WATCHED and not DRAWN:
                     next_level = keep_crossings(
                         now, loss, theta, alive, next_level, levels, level_count, crossing_step, crossing_loss,
                         crossing_coefficients, crossing_layers, lane, dimension, width, run, runs, parameters,
                         nothing, NETWORK, DEPTH, TILES, DIMENSION, LANES, COUNT, LAYERS,
                     )  # fmt: skip
-                if PERTURBED:
-                    phantom = moved(theta, gradient, rho_run, FIRST, END, COUNT, NORM, LANES)
-                    at_weights = theta if EFFECT == "jacobian" else phantom
-                    at_jacobian = theta if EFFECT == "weights" else phantom
-                    gradient, unused_loss = gradient_at(
-                        at_weights, at_jacobian, features, labels, weights, scales, offsets, draws, batch_pi,
-                        seen_count, dimension, lane, run, runs, NETWORK, DEPTH, TILES, DIMENSION, LANES,
-                        EFFECT == "full", LOSS, False, DRAWN, FEATURES_SHARED, LABELS_SHARED, WEIGHTS_SHARED, SCALED,
-                        UNROLL,
-                    )  # fmt: skip
-                was_alive = alive
-                theta, buffer, alive = updated(
-                    theta, buffer, gradient, alive, eta_run, decay_run, momentum_run, COUNT, DECAY, MOMENTUM, LANES
+                draw_minibatch(
+                    draws, thresholds, seed_low, seed_high, now, batch_size, samples, run, runs, THRESHOLDS_SHARED,
+                    SEARCH_STEPS,
                 )  # fmt: skip
-                stopped = tl.where(was_alive & (alive == 0), now, stopped)
-        if row < end_row:
             gradient, loss = gradient_at(
-                theta, theta, features, labels, weights, scales, offsets, draws, batch_pi, samples, dimension, lane,
-                run, runs, NETWORK, DEPTH, TILES, DIMENSION, LANES, True, LOSS, True, False, FEATURES_SHARED,
-                LABELS_SHARED, WEIGHTS_SHARED, SCALED, UNROLL,
+                theta, theta, features, labels, weights, scales, offsets, draws, batch_pi, seen_count, dimension,
+                lane, run, runs, NETWORK, DEPTH, TILES, DIMENSION, LANES, True, LOSS, WATCHED and not DRAWN, DRAWN,
+                FEATURES_SHARED, LABELS_SHARED, WEIGHTS_SHARED, SCALED, UNROLL,
             )  # fmt: skip
-            square, factor = run_squares(gradient, 0, COUNT, LANES)
-            kept = alive | (mine & (run * 0 + row == final_row))
-            place = tl.cast(row, tl.int64) * runs + run
-            tl.store(record_loss + place, loss, mask=kept & (lane == 0))
-            tl.store(record_norm + place, tl.sqrt(square) / factor, mask=kept & (lane == 0))
-            keep_state(
-                row, theta, kept, record_coefficients, record_layers, lane, dimension, width, run, runs, parameters,
-                nothing, NETWORK, DEPTH, TILES, DIMENSION, LANES, COUNT, LAYERS,
+            if WATCHED and not DRAWN:
+                next_level = keep_crossings(
+                    now, loss, theta, alive, next_level, levels, level_count, crossing_step, crossing_loss,
+                    crossing_coefficients, crossing_layers, lane, dimension, width, run, runs, parameters,
+                    nothing, NETWORK, DEPTH, TILES, DIMENSION, LANES, COUNT, LAYERS,
+                )  # fmt: skip
+            if PERTURBED:
+                phantom = moved(theta, gradient, rho_run, FIRST, END, COUNT, NORM, LANES)
+                at_weights = theta if EFFECT == "jacobian" else phantom
+                at_jacobian = theta if EFFECT == "weights" else phantom
+                gradient, unused_loss = gradient_at(
+                    at_weights, at_jacobian, features, labels, weights, scales, offsets, draws, batch_pi,
+                    seen_count, dimension, lane, run, runs, NETWORK, DEPTH, TILES, DIMENSION, LANES,
+                    EFFECT == "full", LOSS, False, DRAWN, FEATURES_SHARED, LABELS_SHARED, WEIGHTS_SHARED, SCALED,
+                    UNROLL,
+                )  # fmt: skip
+            was_alive = alive
+            theta, buffer, alive = updated(
+                theta, buffer, gradient, alive, eta_run, decay_run, momentum_run, COUNT, DECAY, MOMENTUM, LANES
             )  # fmt: skip
-            if WATCHED:
-                if row == final_row:
-                    next_level = keep_crossings(
-                        target, loss, theta, alive, next_level, levels, level_count, crossing_step, crossing_loss,
-                        crossing_coefficients, crossing_layers, lane, dimension, width, run, runs, parameters,
-                        nothing, NETWORK, DEPTH, TILES, DIMENSION, LANES, COUNT, LAYERS,
-                    )  # fmt: skip
+            stopped = tl.where(was_alive & (alive == 0), now, stopped)
 
     later = lane + tl.load(nothing)
     store_tiles(
-        theta_state + run, theta, mine, later, dimension, width, runs, NETWORK, DEPTH, TILES, DIMENSION, LANES, COUNT
+        theta_state + run, theta, mine, later, dimension, width, runs, nothing, NETWORK, TILES, DIMENSION, LANES, COUNT
     )  # fmt: skip
     if MOMENTUM:
         store_tiles(
-            buffer_state + run, buffer, mine, later, dimension, width, runs, NETWORK, DEPTH, TILES, DIMENSION, LANES,
+            buffer_state + run, buffer, mine, later, dimension, width, runs, nothing, NETWORK, TILES, DIMENSION, LANES,
             COUNT,
         )  # fmt: skip
     tl.store(stopped_state + run, stopped, mask=mine & (lane == 0))
     if WATCHED:
         tl.store(level_state + run, next_level, mask=mine & (lane == 0))
+
+
+@triton.jit(do_not_specialize=NUMBERS)
+def record_kernel(
+    features, labels, weights, scale, theta_state, stopped_state, level_state, draws, nothing, levels,
+    record_coefficients, record_loss, record_norm, record_layers,
+    crossing_step, crossing_coefficients, crossing_loss, crossing_layers,
+    row, final, steps, samples, dimension, width, parameters, runs, level_count,
+    NETWORK: tl.constexpr, DEPTH: tl.constexpr, TILES: tl.constexpr, DIMENSION: tl.constexpr, COUNT: tl.constexpr,
+    ROWS: tl.constexpr, LANES: tl.constexpr, LOSS: tl.constexpr, WATCHED: tl.constexpr, LAYERS: tl.constexpr,
+    FEATURES_SHARED: tl.constexpr, LABELS_SHARED: tl.constexpr, WEIGHTS_SHARED: tl.constexpr, SCALED: tl.constexpr,
+    SCALE_SHARED: tl.constexpr,
+):  # fmt: skip
+    """Loss, gradient norm, coefficients and, if they are kept, parameters to a row of the records.
+
+    A run that has stopped has no more records. The ``final`` one, of the state after the last step, every run has; its
+    loss may reach levels like any other.
+    """
+    runs = tl.cast(runs, tl.int64)
+    parameters = tl.cast(parameters, tl.int64)
+    run, lane, mine = place_in_batch(runs, ROWS, LANES)
+    theta = load_tiles(
+        theta_state + run, lane, dimension, width, runs, nothing, NETWORK, TILES, DIMENSION, LANES, COUNT
+    )  # fmt: skip
+    alive = mine & (tl.load(stopped_state + run) == steps)
+    FEATURE_TILES: tl.constexpr = TILES if NETWORK == "diagonal" else DIMENSION
+    offsets = feature_offsets(lane, dimension, NETWORK, FEATURE_TILES, LANES)
+    scales = load_scales(scale, offsets, run, runs, FEATURE_TILES, SCALED, SCALE_SHARED)
+    gradient, loss = gradient_at(
+        theta, theta, features, labels, weights, scales, offsets, draws, 0.0, samples, dimension, lane, run, runs,
+        NETWORK, DEPTH, TILES, DIMENSION, LANES, True, LOSS, True, False, FEATURES_SHARED, LABELS_SHARED,
+        WEIGHTS_SHARED, SCALED, 1,
+    )  # fmt: skip
+    square, factor = run_squares(gradient, 0, COUNT, LANES)
+    kept = alive | (mine & (final > 0))
+    place = tl.cast(row, tl.int64) * runs + run
+    tl.store(record_loss + place, loss, mask=kept & (lane == 0))
+    tl.store(record_norm + place, tl.sqrt(square) / factor, mask=kept & (lane == 0))
+    keep_state(
+        row, theta, kept, record_coefficients, record_layers, lane, dimension, width, run, runs, parameters, nothing,
+        NETWORK, DEPTH, TILES, DIMENSION, LANES, COUNT, LAYERS,
+    )  # fmt: skip
+    if WATCHED:
+        if final > 0:
+            keep_crossings(
+                steps, loss, theta, alive, tl.load(level_state + run), levels, level_count, crossing_step,
+                crossing_loss, crossing_coefficients, crossing_layers, lane, dimension, width, run, runs, parameters,
+                nothing, NETWORK, DEPTH, TILES, DIMENSION, LANES, COUNT, LAYERS,
+            )  # fmt: skip
