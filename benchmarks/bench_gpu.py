@@ -3,8 +3,9 @@
 The cases of ``bench_cpu.py`` (a two-layer ReLU network and the two-feature diagonal network under SAM, float32), with
 enough runs to fill a GPU, and a wide two-layer network. Peers: JAX ``jit(vmap(scan))`` in three formulations, at full
 float32 precision; torch on batched tensors with hand-written gradients, by ``torch.compile`` and as a CUDA graph. A
-candidate is timed only if its parameters agree with the float64 reference's, the engine among them. Compilation is not timed. The engine is timed twice: its kernel alone ("engine, kernel") and everything that
-``train`` does, copies to and from the device included.
+candidate, the engine among them, is timed only if its parameters agree with the float64 reference's. Compilation is not
+timed. The engine is timed twice: its kernel alone ("engine, kernel") and everything that ``train`` does, copies to and
+from the device included.
 
 The device's FP32 peak is measured by a kernel of independent multiply-adds, its copy bandwidth by a copy of 1 GiB. The
 fraction of the peak counts multiply-adds (two operations each), multiplications and additions of the algorithm, not of
@@ -15,8 +16,8 @@ the GPU than on this machine's CPUs, if a process has to start the engine for it
 at. The start is timed in processes of its own, with the kernel in the cache. It is measured last, since it is the part
 that can fail for reasons outside the engine.
 
-Rows are appended to ``benchmarks/results/gpu.csv``, crossovers to ``gpu_crossover.csv`` beside it. Each row says how the
-tests on the device ended (``--tests``; ``benchmarks/gpu_check.sh`` passes it on).
+Rows are appended to ``benchmarks/results/gpu.csv``, crossovers to ``gpu_crossover.csv`` beside it. Each row says how
+the tests on the device ended (``--tests``; ``benchmarks/gpu_check.sh`` passes it on).
 """
 
 from __future__ import annotations
@@ -290,7 +291,10 @@ def agreeing(case: Case, candidates: list[Candidate]) -> list[Candidate]:
         if error <= CHECK_TOLERANCE:
             agreed.append(candidate)
         else:
-            print(f"{case.name}: {candidate.name} is skipped: it differs from the reference by {error:.2g}", file=sys.stderr)
+            print(
+                f"{case.name}: {candidate.name} is skipped: it differs from the reference by {error:.2g}",
+                file=sys.stderr,
+            )
     return agreed
 
 
@@ -415,8 +419,9 @@ def crossover_row(case: Case, rate: float, common: dict[str, Any]) -> dict[str, 
     start, cpu = start_seconds(case), cpu_rate(case)
     worthwhile = crossover(case, start, cpu, rate)
     print(
-        f"{case.name}: crossover with the CPU engine at {worthwhile:.2g} multiply-adds (start {start:.2f} s, CPU engine "
-        f"{cpu / 1e6:.2f} M run-steps/s); kernels.triton_engine.WORTHWHILE_WORK is {triton_engine.WORTHWHILE_WORK:.2g}",
+        f"{case.name}: crossover with the CPU engine at {worthwhile:.2g} multiply-adds (start {start:.2f} s, CPU "
+        f"engine {cpu / 1e6:.2f} M run-steps/s); kernels.triton_engine.WORTHWHILE_WORK is "
+        f"{triton_engine.WORTHWHILE_WORK:.2g}",
         flush=True,
     )  # fmt: skip
     return {
@@ -489,7 +494,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="few runs and repetitions, nothing is written")
     parser.add_argument("--profile", action="store_true", help="only launch each kernel once, for a profiler")
-    parser.add_argument("--plan", action="store_true", help="print the stages and their estimated seconds; needs no GPU")
+    parser.add_argument(
+        "--plan", action="store_true", help="print the stages and their estimated seconds; needs no GPU"
+    )
     parser.add_argument("--seconds", type=float, default=4.0, help="longest time for a candidate's repetitions")
     parser.add_argument("--tests", default="not run", help="how the tests on the device ended; written into each row")
     parser.add_argument("--output", type=Path, default=RESULTS, help="CSV file that rows are appended to")

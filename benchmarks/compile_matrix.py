@@ -1,9 +1,12 @@
 """Compile every variant of the Triton kernel for every architecture, without a GPU: python benchmarks/compile_matrix.py
 
-For each variant and architecture: registers, spilled bytes and shared memory, read from the compiled code by the
-cuobjdump inside the triton package (AMD: from the code object's metadata), the registers that the layout was planned
-with, and the CPU seconds that the compiler took. The exit status is 1 if a variant spills or uses more registers than
-planned. Written to ``benchmarks/results/compile_matrix.csv``. Needs torch (any build) and triton.
+For each variant and architecture: the most registers, spilled bytes and shared memory of its two kernels (training and
+recording), read from the compiled code by the cuobjdump inside the triton package (AMD: from the code object's
+metadata), the registers that the layout was planned with, the CPU seconds that the compiler took, and how many values
+that loops carry it dropped on the way (Triton before 3.8 dropped some that were needed). The exit status is 1 if a
+variant spills, uses more registers than planned or loses a value. Written to ``benchmarks/results/compile_matrix.csv``,
+where the rows of other releases of Triton stay: the table is of the oldest release that is supported and of the newest.
+Needs torch (any build) and triton.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from triton.compiler import ASTSource
 from kernels.problem import TrainingProblem
 from kernels.triton_host import DeviceTraining
 from kernels.triton_table import Launch, choose, planned_registers
-from kernels.triton_training import train_kernel
+from kernels.triton_training import record_kernel, train_kernel
 
 RESULTS = Path(__file__).parent / "results" / "compile_matrix.csv"
 TARGETS = {
@@ -83,6 +86,7 @@ VARIANTS = (
     Variant("diagonal 8", "diagonal", 64, 8, 8),
     Variant("diagonal 32", "diagonal", 64, 32, 32),
     Variant("diagonal 200", "diagonal", 64, 200, 200),
+    Variant("diagonal 4096", "diagonal", 64, 4096, 4096),
     Variant("diagonal depth 4", "diagonal", 64, 8, 8, depth=4),
     Variant("linear 16x4", "linear", 64, 16, 4),
     Variant("linear 64x32", "linear", 64, 64, 32),
@@ -95,6 +99,7 @@ VARIANTS = (
     Variant("diagonal two atoms, everything", "diagonal", 2, 2, 2, options=EVERYTHING),
     Variant("linear 16x4, everything", "linear", 64, 16, 4, options=EVERYTHING),
     Variant("relu 16x4, everything", "relu", 64, 16, 4, options=EVERYTHING),
+    Variant("relu 512x4, everything", "relu", 64, 512, 4, options=EVERYTHING),
     Variant("relu 16x4 float64", "relu", 64, 16, 4, precision="float64"),
 )  # fmt: skip
 
@@ -152,6 +157,16 @@ def resources(kernel: Any) -> dict[str, int]:
     }
 
 
+def lost_loop_values(kernel: Any) -> int:
+    """How many values that loops carry the compiler has dropped on the way to the GPU's representation."""
+
+    def carried(text: str) -> int:
+        heads = re.findall(r"scf\.for .*? iter_args\((.*?)\) ->", text)
+        return sum(head.count("=") for head in heads)
+
+    return carried(kernel.asm["ttir"]) - carried(kernel.asm["ttgir"])
+
+
 def cpu_seconds() -> float:
     """CPU time of this process and of the compilers that it has started."""
     times = os.times()
@@ -163,12 +178,15 @@ def rows(variants: tuple[Variant, ...], targets: dict[str, GPUTarget]) -> Iterat
         launch = choose(variant.problem(), variant.precision)
         for architecture, target in targets.items():
             started = cpu_seconds()
-            kernel = compiled(variant, target)
+            kernels = [compiled(variant, target, kernel=kernel) for kernel in (train_kernel, record_kernel)]
+            used = [resources(kernel) for kernel in kernels]
             yield {
                 "variant": variant.name, "architecture": architecture, "precision": variant.precision,
                 "samples": variant.samples, "width": variant.width, "dimension": variant.dimension,
                 "threads_per_run": launch.lanes, "runs_per_program": launch.rows, "warps": launch.warps,
-                "unroll": launch.unroll, "planned_registers": planned_for(target, launch), **resources(kernel),
+                "unroll": launch.unroll, "planned_registers": planned_for(target, launch),
+                **{name: max(each[name] for each in used) for name in used[0]},
+                "lost_loop_values": sum(map(lost_loop_values, kernels)),
                 "compile_cpu_seconds": round(cpu_seconds() - started, 1), "triton": triton.__version__,
             }  # fmt: skip
 
@@ -187,7 +205,22 @@ def unplanned(row: dict[str, Any]) -> str | None:
             f"{row['variant']} takes {row['registers']} registers on {row['architecture']}, planned are "
             f"{row['planned_registers']}"
         )
+    if int(row["lost_loop_values"]):
+        return f"{row['variant']} loses {row['lost_loop_values']} values that loops carry on {row['architecture']}"
     return None
+
+
+def write(table: list[dict[str, Any]], path: Path) -> None:
+    """Replace the rows of this release of Triton in a table."""
+    others: list[dict[str, Any]] = []
+    if path.exists():
+        with path.open(newline="") as file:
+            others = [row for row in csv.DictReader(file) if row["triton"] != triton.__version__]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(table[0]))
+        writer.writeheader()
+        writer.writerows(sorted([*others, *table], key=lambda row: [int(n) for n in row["triton"].split(".")]))
 
 
 def main() -> None:
@@ -213,11 +246,7 @@ def main() -> None:
         )  # fmt: skip
     output = arguments.output or (None if arguments.only or arguments.architecture else RESULTS)
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with output.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(table[0]))
-            writer.writeheader()
-            writer.writerows(table)
+        write(table, output)
     found = [text for row in table if (text := unplanned(row))]
     if found:
         sys.exit("compile_matrix: " + "; ".join(found))

@@ -95,8 +95,8 @@ run_tests() {
     --tb=short --durations=15 "${workers[@]}" -k "$selection" "${files[@]}" "$optimizer_tests" >"$logs/tests.log" 2>&1
   status=$?
   # With several processes the verdict stands before the test's name, else behind it.
-  passed=$(grep -cE '(^|\] )PASSED |::.* PASSED' "$logs/tests.log")
-  bad=$(grep -cE '(^|\] )(FAILED|ERROR) .*%|::.* (FAILED|ERROR)' "$logs/tests.log")
+  passed=$(grep -cE '\] PASSED |::.* PASSED' "$logs/tests.log")
+  bad=$(grep -cE '\] (FAILED|ERROR) |::.* (FAILED|ERROR)' "$logs/tests.log")
   case $status in
     0) outcome="$passed passed" ;;
     2 | 124 | 130 | 137) outcome="$passed passed, $bad failed, stopped at the time limit" ;;

@@ -7,6 +7,7 @@ are independent, so they are trained in slices; results do not depend on where t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -62,10 +63,10 @@ def slices(problem: TrainingProblem, precision: str, free: Sequence[int | None])
     at_once = int(USABLE * min(known)) // each * len(free)
     if at_once == 0:
         raise ValueError(
-            f"one run needs {each / 1e9:.3g} GB of GPU memory and {min(known) / 1e9:.3g} GB are free; allowed: fewer "
-            f"record_steps ({len(problem.array('record_steps'))}) or loss_levels ({len(problem.array('loss_levels'))}), "
-            f"record_layers=False, or engine='cpu'"
+            f"one run needs {each / 1e9:.3g} GB of GPU memory and {min(known) / 1e9:.3g} GB are free; allowed: "
+            f"fewer record_steps ({len(problem.array('record_steps'))}) or loss_levels "
+            f"({len(problem.array('loss_levels'))}), record_layers=False, or engine='cpu'"
         )
     count = -(-problem.runs // at_once)
     edges = np.linspace(0, problem.runs, count + 1).astype(int)
-    return [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(int(a), int(b)) for a, b in pairwise(edges)]

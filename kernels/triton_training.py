@@ -3,15 +3,15 @@
     theta~ = theta + rho direction(g(theta)),   b <- momentum b + g(theta~) + decay theta,   theta <- theta - eta b
 
 In :func:`train_kernel` forward, backward, norm, perturbation, second pass and update follow each other without leaving
-the kernel; the parameters stay in registers from the step ``begin`` to the step ``stop``, and the state between launches
-is on the device. Launches end at record steps, where :func:`record_kernel` keeps the state, and elsewhere so that the
-host can report progress and be interrupted. Recording is a kernel of its own because it does not depend on the rule:
-most variants of the first share one of the second, and the compiler's time grows with more than the square of a kernel.
+the kernel; the parameters stay in registers from the step ``begin`` to the step ``stop``, and the state between
+launches is on the device. Launches end at record steps, where :func:`record_kernel` keeps the state, and elsewhere so
+that the host can report progress and be interrupted. Recording is a kernel of its own because it does not depend on the
+rule: most variants of the first share one of the second, and compile times grow faster than a kernel's length.
 """
 
 # What follows is Triton's language, not Python: it knows no types, and of tuples only +.
 # mypy: ignore-errors
-# ruff: noqa: RUF005, RUF059, B007, SIM102
+# ruff: noqa: RUF005, RUF059, SIM102
 from __future__ import annotations
 
 import triton
@@ -32,8 +32,8 @@ STEPS_BETWEEN_LOOKS = tl.constexpr(64)
 """How often a tile looks whether any of its runs is still alive."""
 
 MOST_UNROLLED = tl.constexpr(24)
-"""A thread with more parameters loads and stores them in a loop. It happens once a launch, and the compiler's time grows
-with the instructions that reach memory times the square of all instructions (its search for accesses of one order)."""
+"""A thread with more parameters loads and stores them in a loop. It does so once a launch, and the compiler's time
+grows as the accesses to memory times the square of all instructions (it searches for accesses of one order)."""
 
 # ``nothing`` is a zero in memory. Added to the thread's number where a state is stored, it keeps the compiler from
 # computing the addresses of all parameters once and holding them in registers through the whole training. Added to a
@@ -44,7 +44,7 @@ with the instructions that reach memory times the square of all instructions (it
 def parameter_index(
     i, lane, dimension, width, NETWORK: tl.constexpr, TILES: tl.constexpr, DIMENSION: tl.constexpr, LANES: tl.constexpr
 ):  # fmt: skip
-    """A thread's parameter in tile ``i`` of a run: its number among the run's, and whether there is such a parameter."""
+    """A thread's parameter in tile ``i`` of a run: its number among the run's parameters, and whether it exists."""
     if NETWORK == "diagonal":
         feature = lane + LANES * (i % TILES)
         return feature + (i // TILES) * dimension, feature < dimension
@@ -300,8 +300,8 @@ def train_kernel(
         seen_count = batch_size
 
     # A tile whose runs are all finished does no more steps: it looks here and, less often than it steps, under way.
-    # Triton before 3.8 loses a value that a loop carries but uses only as the bound of an inner loop, so the step is not
-    # carried: it follows from the number of the look.
+    # Triton before 3.8 loses a value that a loop carries and uses only as the bound of an inner loop. So the step is
+    # not carried: it follows from the number of the look.
     looks = tl.where(any_of(alive), (stop - begin + STEPS_BETWEEN_LOOKS - 1) // STEPS_BETWEEN_LOOKS, 0)
     for look in range(0, looks):
         step = begin + look * STEPS_BETWEEN_LOOKS

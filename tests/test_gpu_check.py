@@ -14,14 +14,21 @@ STAND_IN = """#!/usr/bin/env bash
 echo "$*" >>"$CALLS"
 case "$1 $2" in
   "-c import hypothesis") exit "${HYPOTHESIS:-0}" ;;
+  "-c import xdist") exit "${XDIST:-0}" ;;
+  "-c import _sambalance_cpu") exit "${NATIVE:-0}" ;;
   "- ") cat >/dev/null; echo "${NO_GPU:-one GPU}"; [[ -z ${NO_GPU:-} ]] ;;
+  "-m pip") exit "${PIP:-0}" ;;
   "-m pytest")
+    echo "KERNELS=$SAMBALANCE_KERNELS CACHE=$TRITON_CACHE_DIR" >>"$CALLS"
     case ${TESTS:-pass} in
       pass) echo "tests/a.py::test_a PASSED [ 50%]"; echo "tests/a.py::test_b SKIPPED [100%]" ;;
-      fail) echo "tests/a.py::test_a PASSED [ 50%]"; echo "tests/a.py::test_b FAILED [100%]"; exit 1 ;;
+      parallel) echo "[gw0] [ 50%] PASSED tests/a.py::test_a "; echo "[gw1] [100%] PASSED tests/a.py::test_b " ;;
+      fail) echo "[gw0] [ 50%] PASSED tests/a.py::test_a "; echo "[gw1] [100%] FAILED tests/a.py::test_b "
+        echo "FAILED tests/a.py::test_b - assert 0"; exit 1 ;;
       slow) echo "tests/a.py::test_a PASSED [ 50%]"; exec sleep 60 ;;
       none) exit 5 ;;
     esac ;;
+  "benchmarks/bench_gpu.py --plan") echo "benchmark: a case  84  350" ;;
   "benchmarks/bench_gpu.py"*) echo "PYTHONPATH=$PYTHONPATH" >>"$CALLS"; exit "${BENCHMARK:-0}" ;;
 esac
 """
@@ -38,43 +45,85 @@ def stand_in(tmp_path: Path) -> Path:
 def check(stand_in: Path, *options: str, **environment: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     calls = stand_in.parent / "calls"
     calls.write_text("")
+    mine = {"PYTHON": str(stand_in), "CALLS": str(calls), "TMPDIR": str(stand_in.parent), "TRITON_INTERPRET": "1"}
+    inherited = {name: value for name, value in os.environ.items() if name not in ("OUT", "OUTPUT", "LOGS")}
     done = subprocess.run(
         ["bash", str(SCRIPT), *options],
-        env={**os.environ, "PYTHON": str(stand_in), "CALLS": str(calls), "LOGS": str(stand_in.parent / "logs"),
-             "TRITON_INTERPRET": "1", **environment},
-        capture_output=True, text=True, check=False, timeout=60,
+        env={**inherited, **mine, **environment}, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     return done, calls.read_text().splitlines()
 
 
-def benchmarked(calls: list[str]) -> bool:
-    return any(call.startswith("benchmarks/bench_gpu.py") for call in calls)
+def benchmarks_of(calls: list[str]) -> list[str]:
+    return [call for call in calls if call.startswith("benchmarks/bench_gpu.py")]
 
 
-def test_tests_come_first_and_cover_every_kind_of_network(stand_in: Path) -> None:
-    done, calls = check(stand_in)
+def test_tests_come_first_and_few_kernels_are_compiled_on_many_processes(stand_in: Path) -> None:
+    done, calls = check(stand_in, TESTS="parallel")
     assert done.returncode == 0, done.stdout + done.stderr
-    tests = [i for i, call in enumerate(calls) if call.startswith("-m pytest")]
-    bench = next(i for i, call in enumerate(calls) if call.startswith("benchmarks/bench_gpu.py"))
-    assert len(tests) == 7
-    assert max(tests) < bench
-    assert "7 passed" not in done.stdout
-    assert done.stdout.count("1 passed, 0 failed: all passed") == 7
+    (tests,) = (call for call in calls if call.startswith("-m pytest"))
+    assert "--dist worksteal" in tests
+    assert "not reference-float64" in tests, "tests whose names speak of the reference are run"
+    assert "test_triton_multi_tensor.py" in tests
+    assert any("KERNELS=few" in call for call in calls)
+    assert calls.index(tests) < calls.index(benchmarks_of(calls)[0])
+    assert "  2 passed" in done.stdout
+    assert benchmarks_of(calls) == ["benchmarks/bench_gpu.py --tests 2 passed"]
 
 
-def test_a_failure_stops_before_the_benchmark(stand_in: Path) -> None:
-    for tests in ("fail", "none"):
+def test_without_xdist_the_tests_run_in_one_process(stand_in: Path) -> None:
+    done, calls = check(stand_in, "--tests", XDIST="1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "  1 passed" in done.stdout
+    assert not any("worksteal" in call for call in calls)
+    assert not benchmarks_of(calls)
+
+
+def test_a_failure_marks_the_rows_of_the_benchmark(stand_in: Path) -> None:
+    for tests, outcome in (("fail", "1 passed, 1 failed"), ("none", "none passed (exit status 5)")):
         done, calls = check(stand_in, TESTS=tests)
         assert done.returncode == 1
-        assert "nothing is timed" in done.stderr
-        assert not benchmarked(calls)
+        assert "rows of the benchmark will say so" in done.stderr
+        assert benchmarks_of(calls) == [f"benchmarks/bench_gpu.py --tests {outcome}"]
+
+
+def test_tests_and_benchmark_can_be_two_calls(stand_in: Path) -> None:
+    assert benchmarks_of(check(stand_in, "--benchmark")[1]) == ["benchmarks/bench_gpu.py --tests not run"]
+    assert check(stand_in, "--tests", TESTS="fail")[0].returncode == 1
+    done, calls = check(stand_in, "--benchmark")
+    assert done.returncode == 0
+    assert benchmarks_of(calls) == ["benchmarks/bench_gpu.py --tests 1 passed, 1 failed"]
+    assert not any(call.startswith("-m pytest") for call in calls)
 
 
 def test_tests_that_run_out_of_time_are_said_to(stand_in: Path) -> None:
     done, calls = check(stand_in, TESTS="slow", TEST_SECONDS="1")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "stopped at the time limit" in done.stdout
-    assert benchmarked(calls)
+    assert benchmarks_of(calls) == [
+        "benchmarks/bench_gpu.py --tests 1 passed, 0 failed, stopped at the time limit"
+    ]  # fmt: skip
+
+
+def test_results_go_to_the_folder_that_comes_back_and_compiled_kernels_elsewhere(stand_in: Path) -> None:
+    out = stand_in.parent / "out"
+    done, calls = check(stand_in, OUT=str(out))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert benchmarks_of(calls)[0].endswith(f"--output {out}/gpu.csv")
+    assert (out / "logs" / "tests.log").exists()
+    (cache,) = (call.split("CACHE=")[1] for call in calls if "CACHE=" in call)
+    assert out not in Path(cache).parents
+
+
+def test_the_cpu_engine_is_built_where_it_is_missing(stand_in: Path) -> None:
+    done, calls = check(stand_in, "--benchmark")
+    assert not any(call.startswith("-m pip") for call in calls)
+    done, calls = check(stand_in, "--benchmark", NATIVE="1")
+    (build,) = (call for call in calls if call.startswith("-m pip"))
+    assert "--no-build-isolation --no-deps --no-index" in build
+    done, calls = check(stand_in, "--benchmark", NATIVE="1", PIP="1")
+    assert done.returncode == 0
+    assert "no crossover will be measured" in done.stdout
+    assert benchmarks_of(calls)
 
 
 def test_no_gpu_is_an_error(stand_in: Path) -> None:
@@ -83,12 +132,20 @@ def test_no_gpu_is_an_error(stand_in: Path) -> None:
     assert not any(call.startswith("-m pytest") for call in calls)
 
 
+def test_a_dry_run_prints_each_stage_with_its_seconds_and_needs_no_gpu(stand_in: Path) -> None:
+    done, calls = check(stand_in, "--dry-run", NO_GPU="none")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for stage in ("tests:", "SAM's kernels", "C++ engine", "benchmark: a case", "profile"):
+        assert stage in done.stdout
+    assert calls == ["benchmarks/bench_gpu.py --plan"]
+
+
 def test_options(stand_in: Path) -> None:
-    done, calls = check(stand_in, "--tests")
-    assert done.returncode == 0
-    assert not benchmarked(calls)
     done, calls = check(stand_in, "--quick", OUTPUT="other.csv", HYPOTHESIS="1")
-    assert "benchmarks/bench_gpu.py --quick --output other.csv" in calls
+    assert done.returncode == 0
+    assert benchmarks_of(calls) == ["benchmarks/bench_gpu.py --tests not run --quick --output other.csv"]
     assert any("without_hypothesis" in call for call in calls)
-    assert check(stand_in, "--fast")[0].returncode == 2
-    assert check(stand_in, BENCHMARK="3")[0].returncode == 3
+    done, _ = check(stand_in, "--fast")
+    assert done.returncode == 2
+    assert "unknown option --fast; allowed: --tests" in done.stderr
+    assert check(stand_in, "--benchmark", BENCHMARK="3")[0].returncode == 3

@@ -3,8 +3,8 @@
 An engine that this machine lacks has no tests in the suite that all engines share, and one skipped test says so. With
 ``SAMBALANCE_REQUIRE_ENGINES=cpu`` (names, comma-separated) it has them all the same, and they fail, so that a build
 server cannot pass by testing nothing. With ``TRITON_INTERPRET=1`` the Triton engine needs no GPU: Triton's interpreter
-runs its kernels. ``SAMBALANCE_KERNELS=few`` (``benchmarks/gpu_check.sh``) leaves out tests of the Triton engine that compile
-a kernel of their own to differ from others in one option only.
+runs its kernels. ``SAMBALANCE_KERNELS=few`` (``benchmarks/gpu_check.sh``) leaves out tests of the Triton engine that
+need a kernel of their own, one that differs from others in a single option.
 """
 
 from __future__ import annotations
