@@ -46,8 +46,8 @@ def diagonal_pull_back(theta, by_coefficient, DEPTH: tl.constexpr, TILES: tl.con
 def linear_gradient(
     u, features, labels, weights, scale, offsets, draws, batch_weight, count, dimension, lane, run, runs,
     TILES: tl.constexpr, LANES: tl.constexpr, SAMPLES_OVER_LANES: tl.constexpr, LOSS: tl.constexpr,
-    WANT_LOSS: tl.constexpr, DRAWN: tl.constexpr, FEATURES_SHARED: tl.constexpr, LABELS_SHARED: tl.constexpr,
-    WEIGHTS_SHARED: tl.constexpr, SCALED: tl.constexpr, UNROLL: tl.constexpr,
+    WANT_LOSS: tl.constexpr, WANT_GRADIENT: tl.constexpr, DRAWN: tl.constexpr, FEATURES_SHARED: tl.constexpr,
+    LABELS_SHARED: tl.constexpr, WEIGHTS_SHARED: tl.constexpr, SCALED: tl.constexpr, UNROLL: tl.constexpr,
 ):  # fmt: skip
     """(dL/du, loss) of a network that is linear in x: dL/du_k = -sum_n pi_n lambda(m_n) y_n x_nk, m_n = y_n u . x_n.
 
@@ -86,14 +86,16 @@ def linear_gradient(
         c = -(pi * y) * example_weight(margin, LOSS)
         if WANT_LOSS:
             loss = tl.fma(pi, loss_value(margin, LOSS), loss)
-        longer = ()
-        for k in tl.static_range(TILES):
-            longer = longer + (tl.fma(c, x[k], gradient[k]),)
-        gradient = longer
+        if WANT_GRADIENT:
+            longer = ()
+            for k in tl.static_range(TILES):
+                longer = longer + (tl.fma(c, x[k], gradient[k]),)
+            gradient = longer
     if SAMPLES_OVER_LANES:
-        whole = ()
-        for k in tl.static_range(TILES):
-            whole = whole + (lane_sum(gradient[k], LANES),)
-        gradient = whole
+        if WANT_GRADIENT:
+            whole = ()
+            for k in tl.static_range(TILES):
+                whole = whole + (lane_sum(gradient[k], LANES),)
+            gradient = whole
         loss = lane_sum(loss, LANES)
     return gradient, loss

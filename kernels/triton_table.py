@@ -58,6 +58,9 @@ registers of a thread, and several warps per multiprocessor to hide latency. The
 the fastest: what threads of a run have in common (margin, loss, sums) is computed by each of them."""
 MOST_TILES = 64
 """What a thread of a full warp may hold: more threads would mean sums across warps, through shared memory."""
+TILES_OF_SEVERAL_WARPS = {"diagonal": 32, "linear": 64, "relu": 64}
+"""The same where there are sums across warps anyway. A diagonal network has as many gradients as weights, and would
+spill with more."""
 
 
 def choose(problem: TrainingProblem, precision: str = "float32", interpreted: bool = False) -> Launch:
@@ -90,17 +93,16 @@ def _layout(problem: TrainingProblem, precision: str) -> Launch | None:
     each = problem.depth if diagonal else problem.dimension  # parameters that come with a feature or a neuron
     momentum, drawn = bool(problem.array("momentum").any()), problem.batch_size is not None
     state = momentum or drawn or problem.array("loss_levels").size > 0 or problem.effect != "full"
-    comfortable = 3 / 4 if momentum else 1.0
-    if precision == "float64":
-        comfortable /= 2
     # Where not even the most threads have room for all, some registers spill into the first-level cache. So they do in
     # programs of more than LEAST_WARPS warps (16384 weights), whose threads have fewer registers.
-    for room in (comfortable, 1.0):
+    for comfortable in (True, False):
         lanes = 1
         while lanes <= MOST_LANES:
-            most = MOST_TILES if lanes >= WARP else TILES_OF[kind]
+            most: float = TILES_OF[kind] if lanes < WARP else MOST_TILES
+            if comfortable:
+                most = _comfortable_tiles(kind, lanes, momentum, precision)
             tiles = -(-problem.width // lanes)
-            if tiles * each <= most * room:
+            if tiles * each <= most:
                 roomy = tiles * each <= TILES_OF[kind]
                 # Two samples abreast hide each other's latency; drawn ones have to wait for their numbers anyway.
                 unroll = 2 if problem.samples > 1 and not drawn and roomy else 1
@@ -109,3 +111,13 @@ def _layout(problem: TrainingProblem, precision: str) -> Launch | None:
                 return Launch(lanes, max(1, WARP // lanes), tiles, warps, unroll, registers)
             lanes *= 2
     return None
+
+
+def _comfortable_tiles(kind: str, lanes: int, momentum: bool, precision: str) -> float:
+    """Parameters per thread that leave room for all else that a thread holds: a momentum buffer is as large again, and
+    a float64 takes two registers."""
+    if lanes <= WARP:
+        most, with_momentum = TILES_OF[kind] if lanes < WARP else MOST_TILES, 3 / 4
+    else:
+        most, with_momentum = TILES_OF_SEVERAL_WARPS[kind], 3 / 8
+    return most * (with_momentum if momentum else 1.0) * (0.5 if precision == "float64" else 1.0)

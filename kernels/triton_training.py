@@ -122,31 +122,33 @@ def feature_offsets(lane, dimension, NETWORK: tl.constexpr, TILES: tl.constexpr,
 def gradient_at(
     at_weights, at_jacobian, features, labels, weights, scale, offsets, draws, batch_weight, count, dimension, lane,
     run, runs, NETWORK: tl.constexpr, DEPTH: tl.constexpr, TILES: tl.constexpr, DIMENSION: tl.constexpr,
-    LANES: tl.constexpr, SAME: tl.constexpr, LOSS: tl.constexpr, WANT_LOSS: tl.constexpr, DRAWN: tl.constexpr,
-    FEATURES_SHARED: tl.constexpr, LABELS_SHARED: tl.constexpr, WEIGHTS_SHARED: tl.constexpr, SCALED: tl.constexpr,
-    UNROLL: tl.constexpr,
+    LANES: tl.constexpr, SAME: tl.constexpr, LOSS: tl.constexpr, WANT_LOSS: tl.constexpr, WANT_GRADIENT: tl.constexpr,
+    DRAWN: tl.constexpr, FEATURES_SHARED: tl.constexpr, LABELS_SHARED: tl.constexpr, WEIGHTS_SHARED: tl.constexpr,
+    SCALED: tl.constexpr, UNROLL: tl.constexpr,
 ):  # fmt: skip
-    """(gradient, loss) with the example weights taken at one point and the Jacobian at another."""
+    """(gradient, loss) with the example weights taken at one point and the Jacobian at another; zeros for what is not
+    wanted."""
     if NETWORK == "diagonal":
         u = diagonal_coefficients(at_weights, DEPTH, TILES)
         by_coefficient, loss = linear_gradient(
             u, features, labels, weights, scale, offsets, draws, batch_weight, count, dimension, lane, run, runs,
-            TILES, LANES, False, LOSS, WANT_LOSS, DRAWN, FEATURES_SHARED, LABELS_SHARED, WEIGHTS_SHARED, SCALED, UNROLL,
+            TILES, LANES, False, LOSS, WANT_LOSS, WANT_GRADIENT, DRAWN, FEATURES_SHARED, LABELS_SHARED, WEIGHTS_SHARED,
+            SCALED, UNROLL,
         )  # fmt: skip
         return diagonal_pull_back(at_jacobian, by_coefficient, DEPTH, TILES), loss
     elif NETWORK == "linear":
         u = two_layer_coefficients(at_weights, TILES, DIMENSION, LANES, False)
         by_coefficient, loss = linear_gradient(
             u, features, labels, weights, scale, offsets, draws, batch_weight, count, dimension, lane, run, runs,
-            DIMENSION, LANES, True, LOSS, WANT_LOSS, DRAWN, FEATURES_SHARED, LABELS_SHARED, WEIGHTS_SHARED, SCALED,
-            UNROLL,
+            DIMENSION, LANES, True, LOSS, WANT_LOSS, WANT_GRADIENT, DRAWN, FEATURES_SHARED, LABELS_SHARED,
+            WEIGHTS_SHARED, SCALED, UNROLL,
         )  # fmt: skip
         return linear_pull_back(at_jacobian, by_coefficient, TILES, DIMENSION), loss
     else:
         gated, loss = relu_gradient(
             at_weights, at_jacobian, features, labels, weights, scale, draws, batch_weight, count, run, runs,
-            TILES, DIMENSION, LANES, SAME, LOSS, WANT_LOSS, DRAWN, FEATURES_SHARED, LABELS_SHARED, WEIGHTS_SHARED,
-            SCALED, UNROLL,
+            TILES, DIMENSION, LANES, SAME, LOSS, WANT_LOSS, WANT_GRADIENT, DRAWN, FEATURES_SHARED, LABELS_SHARED,
+            WEIGHTS_SHARED, SCALED, UNROLL,
         )  # fmt: skip
         return relu_pull_back(at_jacobian, gated, TILES, DIMENSION), loss
 
@@ -312,7 +314,7 @@ def train_kernel(
                     unused, loss = gradient_at(
                         theta, theta, features, labels, weights, scales, offsets, draws, batch_pi, samples,
                         dimension, lane, run, runs, NETWORK, DEPTH, TILES, DIMENSION, LANES, True, LOSS, True,
-                        False, FEATURES_SHARED, LABELS_SHARED, WEIGHTS_SHARED, SCALED, UNROLL,
+                        False, False, FEATURES_SHARED, LABELS_SHARED, WEIGHTS_SHARED, SCALED, UNROLL,
                     )  # fmt: skip
                     next_level = keep_crossings(
                         now, loss, theta, alive, next_level, levels, level_count, crossing_step, crossing_loss,
@@ -325,8 +327,8 @@ def train_kernel(
                 )  # fmt: skip
             gradient, loss = gradient_at(
                 theta, theta, features, labels, weights, scales, offsets, draws, batch_pi, seen_count, dimension,
-                lane, run, runs, NETWORK, DEPTH, TILES, DIMENSION, LANES, True, LOSS, WATCHED and not DRAWN, DRAWN,
-                FEATURES_SHARED, LABELS_SHARED, WEIGHTS_SHARED, SCALED, UNROLL,
+                lane, run, runs, NETWORK, DEPTH, TILES, DIMENSION, LANES, True, LOSS, WATCHED and not DRAWN, True,
+                DRAWN, FEATURES_SHARED, LABELS_SHARED, WEIGHTS_SHARED, SCALED, UNROLL,
             )  # fmt: skip
             if WATCHED and not DRAWN:
                 next_level = keep_crossings(
@@ -341,7 +343,7 @@ def train_kernel(
                 gradient, unused_loss = gradient_at(
                     at_weights, at_jacobian, features, labels, weights, scales, offsets, draws, batch_pi,
                     seen_count, dimension, lane, run, runs, NETWORK, DEPTH, TILES, DIMENSION, LANES,
-                    EFFECT == "full", LOSS, False, DRAWN, FEATURES_SHARED, LABELS_SHARED, WEIGHTS_SHARED, SCALED,
+                    EFFECT == "full", LOSS, False, True, DRAWN, FEATURES_SHARED, LABELS_SHARED, WEIGHTS_SHARED, SCALED,
                     UNROLL,
                 )  # fmt: skip
             was_alive = alive
@@ -392,7 +394,7 @@ def record_kernel(
     scales = load_scales(scale, offsets, run, runs, FEATURE_TILES, SCALED, SCALE_SHARED)
     gradient, loss = gradient_at(
         theta, theta, features, labels, weights, scales, offsets, draws, 0.0, samples, dimension, lane, run, runs,
-        NETWORK, DEPTH, TILES, DIMENSION, LANES, True, LOSS, True, False, FEATURES_SHARED, LABELS_SHARED,
+        NETWORK, DEPTH, TILES, DIMENSION, LANES, True, LOSS, True, True, False, FEATURES_SHARED, LABELS_SHARED,
         WEIGHTS_SHARED, SCALED, 1,
     )  # fmt: skip
     square, factor = run_squares(gradient, 0, COUNT, LANES)

@@ -83,8 +83,8 @@ def preactivation(theta, x, j: tl.constexpr, DIMENSION: tl.constexpr):
 def relu_gradient(
     at_weights, at_jacobian, features, labels, weights, scale, draws, batch_weight, count, run, runs,
     NEURONS: tl.constexpr, DIMENSION: tl.constexpr, LANES: tl.constexpr, SAME: tl.constexpr, LOSS: tl.constexpr,
-    WANT_LOSS: tl.constexpr, DRAWN: tl.constexpr, FEATURES_SHARED: tl.constexpr, LABELS_SHARED: tl.constexpr,
-    WEIGHTS_SHARED: tl.constexpr, SCALED: tl.constexpr, UNROLL: tl.constexpr,
+    WANT_LOSS: tl.constexpr, WANT_GRADIENT: tl.constexpr, DRAWN: tl.constexpr, FEATURES_SHARED: tl.constexpr,
+    LABELS_SHARED: tl.constexpr, WEIGHTS_SHARED: tl.constexpr, SCALED: tl.constexpr, UNROLL: tl.constexpr,
 ):  # fmt: skip
     """(G, loss): example weights at one point, gates at another (SAME: at the same one)."""
     gated = zeros(at_weights[0], NEURONS * DIMENSION)
@@ -115,10 +115,11 @@ def relu_gradient(
         c = -(pi * y) * example_weight(margin, LOSS)
         if WANT_LOSS:
             loss = tl.fma(pi, loss_value(margin, LOSS), loss)
-        longer = ()
-        for j in tl.static_range(NEURONS):
-            open_c = tl.where(closed[j], 0.0, c)
-            for k in tl.static_range(DIMENSION):
-                longer = longer + (tl.fma(open_c, x[k], gated[j * DIMENSION + k]),)
-        gated = longer
+        if WANT_GRADIENT:
+            longer = ()
+            for j in tl.static_range(NEURONS):
+                open_c = tl.where(closed[j], 0.0, c)
+                for k in tl.static_range(DIMENSION):
+                    longer = longer + (tl.fma(open_c, x[k], gated[j * DIMENSION + k]),)
+            gated = longer
     return gated, loss
