@@ -408,8 +408,9 @@ def record_kernel(
     )  # fmt: skip
     if WATCHED:
         if final > 0:
-            keep_crossings(
+            next_level = keep_crossings(
                 steps, loss, theta, alive, tl.load(level_state + run), levels, level_count, crossing_step,
                 crossing_loss, crossing_coefficients, crossing_layers, lane, dimension, width, run, runs, parameters,
                 nothing, NETWORK, DEPTH, TILES, DIMENSION, LANES, COUNT, LAYERS,
             )  # fmt: skip
+            tl.store(level_state + run, next_level, mask=mine & (lane == 0))
