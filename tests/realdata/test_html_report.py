@@ -544,7 +544,7 @@ def test_pictures_lose_sharpness_before_the_page_is_too_large() -> None:
 
 @pytest.mark.usefixtures("no_panel_figures")
 def test_pictures_that_did_not_fit_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(html_report, "embedded", lambda pictures: {})
+    monkeypatch.setattr(html_report, "embed_pictures", lambda pictures: {})
     tree = check_page(html_report.page(folder, folder / "report"))
     assert not tree.all("img")
     assert "R1 Probing error, a panel per data set: left out, the page would be too large." in tree.by_id("R1")

@@ -313,7 +313,7 @@ def test_r7_is_measured_once_and_says_why_it_is_not(
         calls.append((len(data), embedding))
         return FILTER
 
-    monkeypatch.setattr(filter_runs, "measured", measured)
+    monkeypatch.setattr(filter_runs, "measure_filter", measured)
     monkeypatch.delenv("SAMBALANCE_DATA", raising=False)
     given = ["predict", "--data", "tiny", "--predictions", "R7", "--out", str(tmp_path / "out"), "--no-figures"]
     entry.main([*given, "--device", "cpu"])

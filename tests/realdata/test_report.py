@@ -21,6 +21,7 @@ from realdata.results.text_table import TableCell, TextTable
 from sambalance_tools.command_line import run_command
 from sambalance_tools.statistics import t_interval
 from support.stored_runs import row, rows_of, stages, store
+from toymodels import plots
 
 HARD = MEASURES[0]
 SGD, SAM = ("sgd", "full", 0.0), ("sam", "full", 0.1)
@@ -163,7 +164,7 @@ def test_a_report_has_tables_and_figures_that_can_be_opened(sweep_folder: Path, 
     for path in (folder / "cifar_mnist").glob("*.png"):
         assert f"(cifar_mnist/{path.name})" in text
         image = imread(path)
-        assert min(image.shape[:2]) > 500
+        assert min(image.shape[:2]) / plots.DPI > 2.5, "inches"
         assert image[..., :3].std() > 0.01
 
 
