@@ -45,7 +45,7 @@ optimizer_tests=tests/kernels/test_triton_multi_tensor.py
 cores=$(nproc 2>/dev/null || echo 1)
 processes=$((cores > 15 ? 14 : cores > 2 ? cores - 1 : cores))
 
-# Measured in full: compilations of the selection (tests/support counts them without a GPU), CPU seconds of one.
+# For --dry-run: compilations of the selection, counted once without a GPU, and CPU seconds of one, at the upper end.
 compilations=${COMPILATIONS:-540}
 seconds_each=9
 

@@ -173,11 +173,24 @@ def train(problem: TrainingProblem, precision: str = "float32", progress: Progre
     parts = slices(problem, precision, [_free_bytes(device) for device in visible_devices()])
     for number, part in enumerate(parts):
         shifted = progress if len(parts) == 1 else _shifted(progress, number, len(parts))
-        first = part.start
-        for training in train_on_devices(problem.select(part), precision, shifted, launch):
-            collected.add(training.result, first)
-            first += training.problem.runs
+        _train_slice(problem, part, precision, shifted, launch, collected)
     return collected.result(NAME, precision, time.perf_counter() - started)
+
+
+def _train_slice(
+    problem: TrainingProblem,
+    part: slice,
+    precision: str,
+    progress: Progress | None,
+    launch: triton_table.Launch,
+    collected: CollectedResults,
+) -> None:
+    """Train some of the runs and collect their results. At the return nothing holds the slice's device memory, which
+    the next slice needs."""
+    first = part.start
+    for training in train_on_devices(problem.select(part), precision, progress, launch):
+        collected.add(training.result, first)
+        first += training.problem.runs
 
 
 def _shifted(progress: Progress | None, number: int, count: int) -> Progress | None:
