@@ -9,6 +9,7 @@ import numpy as np
 
 from kernels.problem import Status
 from sambalance_tools.arrays import FloatArray
+from sambalance_tools.checks import require_choice
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -119,6 +120,35 @@ def worst_group(dataset: xr.Dataset, sweep: Sweep, level: float | None = None) -
     if level is None:
         return dataset["group_accuracy"].values.min(axis=-1)
     return dataset["crossing_group_accuracy"].values[..., level_index(sweep, level), :].min(axis=-1)
+
+
+def probing_error(
+    dataset: xr.Dataset, sweep: Sweep, level: float, features: str = "head", attribute: str = "hard"
+) -> FloatArray:
+    """Probing error at the first crossing of a loss level, in the shape of the sweep; NaN where it was not reached.
+
+    Args:
+        dataset: of a sweep with ``probe_noise``.
+        sweep, level: the sweep, and one of its loss levels.
+        features: hidden features as the ``head`` sees them; of a patches network also ``pooled`` over all patches, or
+            ``placed``, those of each patch.
+        attribute: ``easy`` or ``hard``.
+
+    Raises:
+        ValueError: for unknown features, or a level that was not recorded.
+    """
+    require_choice("features", features, ("head", "pooled", "placed"))
+    name = "crossing_probing_error" + ("" if features == "head" else f"_{features}")
+    return dataset[name].sel(attribute=attribute).values[..., level_index(sweep, level)]
+
+
+def suppression(dataset: xr.Dataset, sweep: Sweep, level: float, feature: str = "easy") -> FloatArray:
+    """chi_k of the easy or the hard feature at the first crossing of a loss level (:mod:`toymodels.suppression`).
+
+    The dataset is of a sweep with ``suppression=True``; the result has the shape of the sweep, with NaN where the level
+    was not reached.
+    """
+    return dataset["crossing_suppression"].sel(feature=feature).values[..., level_index(sweep, level)]
 
 
 def lorenz(values: FloatArray, weights: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:

@@ -47,6 +47,9 @@ def _whole(name: str, symbol: str, title: str, default: int, low: int, meaning: 
 
 _TINY = 1e-12
 
+PROBE_NOISE = 0.5
+"""Noise on the hidden features that probes read, in studies and maps (:mod:`toymodels.probe`)."""
+
 PARAMETERS: dict[str, Parameter] = {
     p.name: p
     for p in (

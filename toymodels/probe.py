@@ -172,8 +172,15 @@ def _by_chunks(network: Network, layers: Layers, data: ProbeData, measure) -> Fl
 
 
 def _chunks(rows: np.ndarray, layers: Layers, data: ProbeData) -> Iterator[np.ndarray]:
+    """Rows whose hidden features and inputs fit into :data:`CHUNK_BYTES`; patches have hidden features at each patch,
+    and a matrix from all inputs to all of them."""
     points = 2 * (2 * max(data.slabs, 1) + 1) * (1 if data.sigma is None else PROBE_DRAWS)
-    return batches_of_rows(rows, 8 * points * (layers[-1].shape[-1] + layers[0].shape[-1]), CHUNK_BYTES)
+    hidden, inputs, matrix = layers[-1].shape[-1], layers[0].shape[-1], 0
+    if data.arrangement is not None:
+        patches, _, inputs = data.arrangement.shape[1:]
+        hidden *= patches
+        matrix = hidden * inputs
+    return batches_of_rows(rows, 8 * (points * (hidden + inputs) + matrix), CHUNK_BYTES)
 
 
 def _is_linear(network: Network) -> bool:

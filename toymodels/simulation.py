@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernels.problem import TrainingProblem, TrainingResult
+from kernels.problem import Layers, TrainingProblem, TrainingResult
 from sambalance_tools.arrays import FloatArray, batches_of_rows
 from sambalance_tools.files import atomic_path
 from sambalance_tools.progress import Progress, part_of
@@ -17,6 +17,7 @@ from toymodels.data import Atoms, Samples, atom_tables, exact_samples, noisy_sam
 from toymodels.networks import Diagonal, Patches, PatchLayout, feature_coefficients, same_runs
 from toymodels.probe import ATTRIBUTES, ProbeData, attribute_margins, probing_error
 from toymodels.run_store import RunStore
+from toymodels.suppression import suppression_factors
 from toymodels.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ DEFAULT_MEMORY_BYTES = 1 << 30
 """Bound on the arrays that one engine call holds, in bytes."""
 
 FEATURES = ("easy", "hard")
+
+WINDOWS = ("pooled", "placed")
+"""Hidden features that a probe of a patches network can read besides those that its head does."""
 
 
 def simulate(
@@ -52,8 +56,10 @@ def simulate(
         ``crossing_coefficient (..., level, feature)``, ``crossing_loss (..., level)``,
         with record steps ``record_coefficient (..., step, feature)`` and ``record_loss (..., step)``,
         with ``group_accuracy`` ``group_accuracy (..., group)`` and ``crossing_group_accuracy (..., level, group)``,
-        and with ``probe_noise`` ``probing_error (..., attribute)``, ``attribute_margin (..., attribute)`` and the same
-        at the crossings, ``crossing_... (..., level, attribute)``.
+        with ``probe_noise`` ``probing_error (..., attribute)``, ``attribute_margin (..., attribute)`` and the same
+        at the crossings, ``crossing_... (..., level, attribute)``; of patches networks also ``probing_error_pooled``
+        and ``probing_error_placed``, from hidden features summed over all patches, and of each patch;
+        and with ``suppression`` ``suppression (..., feature)`` and ``crossing_suppression (..., level, feature)``.
         ``attrs["config"]`` is the JSON of :meth:`Sweep.config`; ``attrs`` also name engine, precision and timings.
     """
     from kernels.engine import train
@@ -81,12 +87,11 @@ def simulate(
             probed = _probe_data(sweep, columns, rows)
             for name, layers in (("", result.layers), ("crossing_", result.crossings.layers)):
                 assert layers is not None
-                errors = [
-                    probing_error(sweep.network, layers, probed, sweep.probe_noise, attribute)
-                    for attribute in ATTRIBUTES
-                ]
-                store.put(f"{name}probing_error", np.stack(errors, axis=-1), rows)
-                store.put(f"{name}attribute_margin", attribute_margins(sweep.network, layers, probed), rows)
+                for measure, values in _probed(sweep, layers, probed).items():
+                    store.put(f"{name}{measure}", values, rows)
+        if sweep.suppression:
+            for measure, values in _suppressed(sweep, columns, rows, problem, result).items():
+                store.put(measure, values, rows)
     return store.dataset(_TRAILING, _MEANING, _coordinates(sweep))
 
 
@@ -153,7 +158,7 @@ def _batches(sweep: Sweep, columns: _Columns, memory_bytes: int) -> Iterator[np.
             d = layout.patches * layout.dimension
         data = int(named["samples"]) * d if _is_noisy(sweep, columns, rows) else d
         kept = len(sweep.record_steps) * (d + 2) + len(sweep.loss_levels) * (d + 2)
-        if sweep.group_accuracy or sweep.probe_noise:
+        if sweep.measures_layers:
             kept += (len(sweep.record_steps) + len(sweep.loss_levels)) * parameters
         yield from batches_of_rows(rows, 8 * (3 * data + 6 * parameters + 2 * kept), memory_bytes)
 
@@ -192,7 +197,7 @@ def build_problem(sweep: Sweep, columns: Any, rows: np.ndarray) -> tuple[Trainin
         batch_size=structure["batch"] or None,
         batch_seed=seeds,
         record_steps=sweep.record_steps,
-        record_layers=sweep.group_accuracy or sweep.probe_noise > 0,
+        record_layers=sweep.measures_layers,
         loss_levels=sweep.loss_levels,
         collapse_threshold=sweep.collapse_threshold,
     )
@@ -246,6 +251,40 @@ def _probe_data(sweep: Sweep, columns: Any, rows: np.ndarray) -> ProbeData:
         sigma = np.stack([columns[name][rows] for name in names], axis=1)
     half = int(columns["slabs"][rows[0]]) if sweep.data.kind == "slabs" else 0
     return ProbeData(mu, sigma, half, _arrangement(sweep, columns, rows))
+
+
+def _probed(sweep: Sweep, layers: Layers, probed: ProbeData) -> dict[str, FloatArray]:
+    """What probes say of layers ``[B, ..., *layer]``: ``[B, ..., attribute]`` each."""
+    ways: dict[str, int | None] = {"": None}
+    if isinstance(sweep.network, Patches):
+        assert probed.arrangement is not None
+        ways |= {"_pooled": 1, "_placed": probed.arrangement.shape[1]}
+    found = {"attribute_margin": attribute_margins(sweep.network, layers, probed)}
+    for way, windows in ways.items():
+        errors = [
+            probing_error(sweep.network, layers, probed, sweep.probe_noise, attribute, windows=windows)
+            for attribute in ATTRIBUTES
+        ]
+        found[f"probing_error{way}"] = np.stack(errors, axis=-1)
+    return found
+
+
+def _suppressed(
+    sweep: Sweep, columns: Any, rows: np.ndarray, problem: TrainingProblem, result: TrainingResult
+) -> dict[str, FloatArray]:
+    """Suppression at the end ``[B, feature]`` and at the crossings ``[B, level, feature]``, where the rule perturbs."""
+    probed = _probe_data(sweep, columns, rows)
+
+    def factors(layers: Layers, step: np.ndarray) -> FloatArray:
+        perturbs = (problem.sam_from[:, None] <= step) & (step < problem.sam_until[:, None])
+        return suppression_factors(sweep.network, problem, layers, problem.rho[:, None] * perturbs, probed)
+
+    assert result.crossings.layers is not None
+    end = factors(tuple(layer[:, None] for layer in result.layers), result.stopped_step[:, None])
+    return {
+        "suppression": end[:, 0],
+        "crossing_suppression": factors(result.crossings.layers, result.crossings.step),
+    }
 
 
 def _samples(sweep: Sweep, columns: Any, rows: np.ndarray, atom_rows: list[Atoms], run_row: np.ndarray) -> Samples:
@@ -303,6 +342,10 @@ _TRAILING = {
     "attribute_margin": ("attribute",),
     "crossing_probing_error": ("level", "attribute"),
     "crossing_attribute_margin": ("level", "attribute"),
+    **{f"probing_error_{way}": ("attribute",) for way in WINDOWS},
+    **{f"crossing_probing_error_{way}": ("level", "attribute") for way in WINDOWS},
+    "suppression": ("feature",),
+    "crossing_suppression": ("level", "feature"),
 }
 _MEANING = {
     "coefficient": "final end-to-end coefficient u_k, in units of 1/feature",
@@ -321,6 +364,12 @@ _MEANING = {
     "attribute_margin": "E[a_k f(x)] on probe data at the end",
     "crossing_probing_error": "error of a linear probe for each attribute at the crossing",
     "crossing_attribute_margin": "E[a_k f(x)] on probe data at the crossing",
+    "probing_error_pooled": "the same error on the hidden features summed over all patches, at the end",
+    "probing_error_placed": "the same error on the hidden features of each patch, at the end",
+    "crossing_probing_error_pooled": "the same error on the hidden features summed over all patches, at the crossing",
+    "crossing_probing_error_placed": "the same error on the hidden features of each patch, at the crossing",
+    "suppression": "chi_k, share of a feature's margin that SAM's phantom point leaves, at the end",
+    "crossing_suppression": "chi_k, share of a feature's margin that SAM's phantom point leaves, at the crossing",
 }
 
 

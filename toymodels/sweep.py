@@ -40,6 +40,8 @@ class Sweep:
         group_accuracy: also measure the accuracy of every group, at the end and at each level.
         probe_noise: if > 0, also probe the hidden features for both attributes under noise of this standard deviation
             (see :mod:`toymodels.probe`), at the end and at each level.
+        suppression: also measure how far the rule's phantom point suppresses each feature (see
+            :mod:`toymodels.suppression`), at the end and at each level.
         collapse_threshold: a run has collapsed when both coefficients end below it.
 
     Raises:
@@ -61,6 +63,7 @@ class Sweep:
     record_steps: Sequence[int] = ()
     group_accuracy: bool = False
     probe_noise: float = 0.0
+    suppression: bool = False
     collapse_threshold: float = 1e-2
 
     def __post_init__(self) -> None:
@@ -120,6 +123,11 @@ class Sweep:
             for copies in np.unique(self.column("copies")):
                 for noise in np.unique(self.column("noise_patches")):
                     self.network.windows(PatchLayout(int(copies), int(noise)).patches)
+
+    @property
+    def measures_layers(self) -> bool:
+        """Whether the weights themselves are measured, at the end and at each level."""
+        return self.group_accuracy or self.probe_noise > 0 or self.suppression
 
     # --- shape -----------------------------------------------------------------------------------------------------
 
@@ -211,9 +219,11 @@ class Sweep:
         return replace(self, rule=rule("gd"), axes=axes)
 
     def nominal(self) -> Sweep:
-        """The same sweep from the nominal start: no jitter, the first seed."""
+        """The same sweep from the nominal start: no jitter, the first seed, and nothing measured but the training."""
         values = dict(self.values) if "jitter" in self.axes else {**self.values, "jitter": 0.0}
-        return replace(self, values=values, seeds=self.seed_list[:1], group_accuracy=False)
+        return replace(
+            self, values=values, seeds=self.seed_list[:1], group_accuracy=False, probe_noise=0.0, suppression=False
+        )
 
     # --- configuration -----------------------------------------------------------------------------------------------
 
@@ -234,6 +244,7 @@ class Sweep:
             "record_steps": list(self.record_steps),
             "group_accuracy": self.group_accuracy,
             "probe_noise": self.probe_noise,
+            "suppression": self.suppression,
             "collapse_threshold": self.collapse_threshold,
         }
 
@@ -255,6 +266,7 @@ class Sweep:
             record_steps=stored["record_steps"],
             group_accuracy=stored["group_accuracy"],
             probe_noise=stored.get("probe_noise", 0.0),
+            suppression=stored.get("suppression", False),
             collapse_threshold=stored["collapse_threshold"],
         )
 

@@ -27,7 +27,7 @@ from toymodels.flows.problem import FlowProblem
 from toymodels.flows.solve import solve
 from toymodels.metrics import hard_share
 from toymodels.networks import Diagonal, Patches, PatchLayout, TwoLayer, network
-from toymodels.parameters import PATCHES_ONLY
+from toymodels.parameters import PATCHES_ONLY, PROBE_NOISE
 from toymodels.prediction import flow_problem, predict
 from toymodels.rules import rule
 from toymodels.simulation import simulate
@@ -43,7 +43,6 @@ REFERENCE_RADIUS = 0.5
 """Where advantages are compared: fixed beforehand, below the collapse of every network in the study."""
 
 LEVEL = 0.1
-PROBE_NOISE = 0.5
 COLLAPSED_MARGIN = 0.05
 """A run whose final loss is that of a margin below this, or whose attribute margins are, has collapsed; smaller for
 small starts (:attr:`Case.nothing`)."""

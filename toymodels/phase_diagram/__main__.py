@@ -31,7 +31,8 @@ from toymodels.command_line import (
     given_parameters,
     map_axes,
 )
-from toymodels.phase_diagram import METRICS
+from toymodels.parameters import PROBE_NOISE
+from toymodels.phase_diagram import METRICS, PROBED
 from toymodels.rules import RULES
 
 if TYPE_CHECKING:
@@ -50,7 +51,17 @@ def parser() -> argparse.ArgumentParser:
     made = module_parser("toymodels.phase_diagram", __doc__)
     made.add_argument("--x", metavar="AXIS", help=f"horizontal axis, {AXIS_HELP} (default {DEFAULT_X})")
     made.add_argument("--y", metavar="AXIS", help=f"vertical axis (default {DEFAULT_Y})")
-    made.add_argument("--metric", choices=METRICS, default="phase", help="what the map shows (default phase)")
+    made.add_argument(
+        "--metric", choices=METRICS, default="phase",
+        help="what the map shows (default phase). probing_error: how often a linear probe misreads the hard feature in "
+        "the hidden features that the head sees; of patches networks also in those pooled over all patches, or placed, "
+        "those of each patch. suppression: chi, what is left of the easy feature at SAM's phantom point; _hard: of the "
+        "hard one; _gap: hard minus easy",
+    )  # fmt: skip
+    made.add_argument(
+        "--probe-noise", type=float, metavar="X",
+        help=f"probing_error: noise on the hidden features before they are read (default {PROBE_NOISE})",
+    )  # fmt: skip
     made.add_argument(
         "--compare", choices=("effects",),
         help="effects: four maps of the advantage over GD, for SAM, each of its two effects alone, and last-layer SAM",
@@ -93,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from sambalance_tools.files import writable_directory
     from sambalance_tools.progress import ProgressBar
     from toymodels.phase_diagram.report import Report
-    from toymodels.phase_diagram.study import Diagram, check_metric
+    from toymodels.phase_diagram.study import Diagram
 
     directory = writable_directory(options.out)
     if options.compare:
@@ -104,7 +115,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         diagram = Diagram.load(options.source)
     else:
         sweep = sweep_from_options(options)
-        check_metric(options.metric, sweep.group_accuracy)
         with ProgressBar("simulating") as bar:
             diagram = Diagram.simulate(
                 sweep, engine=options.engine, precision=options.precision, threads=options.threads, progress=bar
@@ -176,15 +186,27 @@ def sweep_from_options(options: argparse.Namespace) -> Sweep:
         loss=options.loss,
         seeds=options.seeds,
         level=options.level if options.level is not None else DEFAULT_LEVEL,
+        metric=options.metric,
+        probe_noise=_probe_noise(options),
     )
+
+
+def _probe_noise(options: argparse.Namespace) -> float:
+    if options.probe_noise is None:
+        return PROBE_NOISE
+    if options.metric not in PROBED:
+        raise ValueError(f"--probe-noise={options.probe_noise:g}; allowed: with --metric {', '.join(PROBED)} only")
+    if not options.probe_noise > 0:
+        raise ValueError(f"--probe-noise={options.probe_noise:g}; allowed: > 0")
+    return float(options.probe_noise)
 
 
 def _refuse_simulation_options(options: argparse.Namespace) -> None:
     given = [f"--{name.replace('_', '-')}" for name in given_parameters(options)]
     given += [f"--{name}" for name in ("x", "y") if getattr(options, name)]
-    for name in ("network", "head", "activation", "data", "rule", "effect", "loss", "seeds", "bias"):
+    for name in ("network", "head", "activation", "data", "rule", "effect", "loss", "seeds", "bias", "probe_noise"):
         if getattr(options, name) != parser().get_default(name):
-            given.append(f"--{name}")
+            given.append(f"--{name.replace('_', '-')}")
     if given:
         raise ValueError(f"{', '.join(given)} cannot be combined with --from, which redraws a stored simulation")
 

@@ -48,9 +48,9 @@ class Report:
         """Compare a diagram with the theory at a loss level.
 
         Raises:
-            ValueError: for an unknown metric, one that needs groups where there are none, or a level that was not kept.
+            ValueError: for an unknown metric, one that was not measured, or a level that was not kept.
         """
-        check_metric(metric, "group_accuracy" in diagram.dataset)
+        check_metric(metric, diagram.sweep)
         metrics.level_index(diagram.sweep, level)
         started = time.perf_counter()
         simulated = metrics.phases(diagram.dataset, diagram.sweep, level)

@@ -15,10 +15,11 @@ from sambalance_tools.checks import require_choice
 from sambalance_tools.progress import Progress
 from toymodels import metrics
 from toymodels.data import FeatureData
-from toymodels.networks import Network
-from toymodels.phase_diagram import METRICS
+from toymodels.networks import Network, Patches
+from toymodels.parameters import PROBE_NOISE
+from toymodels.phase_diagram import METRICS, PROBED, SUPPRESSED
 from toymodels.rules import UpdateRule
-from toymodels.simulation import load_datasets, save_dataset, simulate
+from toymodels.simulation import FEATURES, load_datasets, save_dataset, simulate
 from toymodels.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -29,10 +30,18 @@ EXTRA_LEVELS = (0.4, 0.2, 0.1, 0.05)
 Axis = tuple[str, Sequence[float]]
 
 
-def check_metric(metric: str, has_groups: bool) -> None:
-    """Raise a ValueError for an unknown metric, or one that needs group accuracies where there are none."""
+def check_metric(metric: str, sweep: Sweep) -> None:
+    """Raise a ValueError for an unknown metric, or one that needs what the sweep does not measure."""
     require_choice("metric", metric, METRICS)
-    if metric == "worst_group_accuracy" and not has_groups:
+    if metric in ("probing_error_pooled", "probing_error_placed") and not isinstance(sweep.network, Patches):
+        raise ValueError(
+            f"metric={metric!r} needs patches; allowed: probing_error, or a patches network (--network patches)"
+        )
+    if (metric in PROBED and not sweep.probe_noise) or (metric in SUPPRESSED and not sweep.suppression):
+        raise ValueError(
+            f"metric={metric!r} was not measured in this diagram; allowed: simulate it with --metric {metric}"
+        )
+    if metric == "worst_group_accuracy" and not sweep.group_accuracy:
         raise ValueError(
             "metric='worst_group_accuracy' needs groups; allowed with every --data but redundant, without an axis over "
             "slabs"
@@ -49,15 +58,22 @@ def diagram_sweep(
     loss: str = "logistic",
     seeds: int | Sequence[int] = 4,
     level: float = 0.1,
+    metric: str = "phase",
+    probe_noise: float = PROBE_NOISE,
 ) -> Sweep:
     """The sweep of a diagram: axes (y, x), the wanted loss level beside the usual ones, steps 0 and 1 recorded.
 
-    The first step shows whether the hard feature gains on the easy one at the start, which C7 predicts.
+    The first step shows whether the hard feature gains on the easy one at the start, which C7 predicts. ``metric`` is
+    what the map will show: probing errors (under ``probe_noise``) and suppression are measured only where it asks for
+    them.
+
+    Raises:
+        ValueError: for an unknown metric, one that needs what there is not, or an axis with fewer than two values.
     """
     for option, (name, axis) in (("--x", x), ("--y", y)):
         if len(axis) < 2:
             raise ValueError(f"{option} {name} has {len(axis)} value; allowed: at least 2")
-    return Sweep(
+    sweep = Sweep(
         network=network,
         data=data,
         rule=rule,
@@ -69,7 +85,11 @@ def diagram_sweep(
         record_steps=() if "steps" in (x[0], y[0]) else (0, 1),
         # With an axis over slabs the groups differ from cell to cell.
         group_accuracy=data.kind != "redundant" and "slabs" not in (x[0], y[0]),
+        probe_noise=probe_noise if metric in PROBED else 0.0,
+        suppression=metric in SUPPRESSED,
     )
+    check_metric(metric, sweep)
+    return sweep
 
 
 @dataclass(frozen=True)
@@ -133,6 +153,12 @@ class Diagram:
         elif metric == "steps":
             crossing = self.dataset["crossing_step"].values[..., metrics.level_index(self.sweep, level)]
             cells = np.where(crossing < 0, np.nan, crossing)
+        elif metric in PROBED:
+            features = metric.removeprefix("probing_error").removeprefix("_") or "head"
+            cells = metrics.probing_error(self.dataset, self.sweep, level, features)
+        elif metric in SUPPRESSED:
+            easy, hard = (metrics.suppression(self.dataset, self.sweep, level, name) for name in FEATURES)
+            cells = {"suppression": easy, "suppression_hard": hard, "suppression_gap": hard - easy}[metric]
         else:
             cells = metrics.worst_group(self.dataset, self.sweep, level)
         valid = np.isfinite(cells)
