@@ -53,6 +53,8 @@ class MapStyle:
     centre: float | None = None
     """Value at the middle of a diverging colour map."""
     limits: tuple[float, float] | None = None
+    below: str | None = None
+    """Colour of values below the limits (default: that of the lower limit)."""
     linear_below: float | None = None
     """Differences from the centre above this are drawn on a logarithmic scale, so that small ones stay visible."""
 
@@ -84,7 +86,7 @@ def draw_map(
     normalise = Normalize(low, high)
     if style.linear_below is not None and high > style.linear_below:
         normalise = SymLogNorm(style.linear_below, vmin=low, vmax=high, base=10)
-    colours = colormaps[style.colours].with_extremes(bad=PHASE_COLOURS[Phase.UNFINISHED])
+    colours = colormaps[style.colours].with_extremes(bad=PHASE_COLOURS[Phase.UNFINISHED], under=style.below)
     draw_cells(axes, x, y, colours(normalise(np.ma.masked_invalid(values)))[..., :3])
     axes.set_xlabel(axis_label(x[0]))
     axes.set_ylabel(axis_label(y[0]))
@@ -93,7 +95,7 @@ def draw_map(
 
 def add_colour_bar(figure: Figure, mapped: ScalarMappable, axes: Any, style: MapStyle) -> None:
     """A colour bar with plain numbers, also on a logarithmic scale."""
-    bar = figure.colorbar(mapped, ax=axes, label=style.label)
+    bar = figure.colorbar(mapped, ax=axes, label=style.label, extend="min" if style.below else "neither")
     if style.linear_below is not None:
         low, high = mapped.get_clim()
         steps = np.array([-1, -0.5, -0.2, -0.1, -0.05, -0.02, 0, 0.02, 0.05, 0.1, 0.2, 0.5, 1])

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 _ERROR = ("viridis_r", None, (0.0, 0.5))
 """One scale for all probing errors, from none to a guess."""
 
+_CHI = ("viridis", None, (0.0, 1.0), "#b2182b")
+"""One scale for both features; below 0 SAM makes a feature shrink (C8)."""
+
 MAP_STYLES = {
     "hard_share": MapStyle("Hard share at the loss level, $H$", "PuOr", centre=0.5, limits=(0.0, 1.0)),
     "advantage": MapStyle("Hard share minus GD's at matched loss", "RdBu", centre=0.0, linear_below=0.05),
@@ -39,9 +42,11 @@ MAP_STYLES = {
     "probing_error": MapStyle("Hard feature's probing error, hidden features as the head sees them", *_ERROR),
     "probing_error_pooled": MapStyle("Hard feature's probing error, hidden features pooled over patches", *_ERROR),
     "probing_error_placed": MapStyle("Hard feature's probing error, hidden features of each patch", *_ERROR),
-    "suppression": MapStyle("Suppression factor of the easy feature at the loss level, $\\chi_e$", "viridis"),
-    "suppression_hard": MapStyle("Suppression factor of the hard feature at the loss level, $\\chi_h$", "viridis"),
-    "suppression_gap": MapStyle("How much more the easy feature is suppressed, $\\chi_h-\\chi_e$", "RdBu", centre=0.0),
+    "suppression": MapStyle("Suppression factor of the easy feature, $\\chi_e$ (red: it shrinks)", *_CHI),
+    "suppression_hard": MapStyle("Suppression factor of the hard feature, $\\chi_h$ (red: it shrinks)", *_CHI),
+    "suppression_gap": MapStyle(
+        "How much more the easy feature is suppressed, $\\chi_h-\\chi_e$", "RdBu", 0.0, (-1.0, 1.0)
+    ),
 }
 
 

@@ -145,7 +145,11 @@ class Diagram:
         return 0.1 if 0.1 in self.sweep.loss_levels else self.sweep.loss_levels[0]
 
     def values(self, metric: str, level: float) -> FloatArray:
-        """``[ny, nx]`` seed mean of a continuous metric; NaN where no seed has a value."""
+        """``[ny, nx]`` of a continuous metric, NaN where no seed has a value.
+
+        The mean over seeds; of suppression the median, because the ratio of two small numbers, which it is where a
+        feature has hardly been learned, has no mean.
+        """
         if metric == "hard_share":
             cells = metrics.share_at_level(self.dataset, self.sweep, level)
         elif metric == "advantage":
@@ -162,6 +166,9 @@ class Diagram:
         else:
             cells = metrics.worst_group(self.dataset, self.sweep, level)
         valid = np.isfinite(cells)
+        if metric in SUPPRESSED:
+            median = np.ma.median(np.ma.masked_array(cells, ~valid), axis=-1)
+            return np.ma.filled(median, np.nan)
         return np.divide(
             np.where(valid, cells, 0.0).sum(-1), valid.sum(-1), out=np.full(cells.shape[:-1], np.nan),
             where=valid.any(-1),
