@@ -248,6 +248,9 @@ def test_patches_networks_come_by_one_option_with_their_exact_flow(tmp_path: Pat
         ("--x", "steps=20,40,60", "--y", "rho=0:0.5:3"),
         ("--y", "ratio=0.5:1:3"),
         ("--network", "linear", "--bias", "--data", "spurious", "--metric", "worst_group_accuracy"),
+        ("--network", "relu", "--metric", "probing_error", "--probe-noise", "0.2", "--level", "0.6"),
+        ("--network", "patches", "--head", "pooled", "--metric", "suppression_gap", "--level", "0.6"),
+        ("--data", "slabs", "--metric", "suppression", "--rule", "fsam"),
     ],
     ids=" ".join,
 )
@@ -263,6 +266,27 @@ def test_other_axes_data_and_rules_are_drawn(options: tuple[str, ...], tmp_path:
         return
     assert names(tmp_path) == FILES
     assert written.summary["runs"] > 0
+
+
+def test_probing_errors_of_all_hidden_features_are_redrawn_from_one_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--network", "patches", "--head", "pooled", "--seeds", "2", "--width", "6", "--level", "0.5")
+    command(tmp_path / "one", *TINY, *options, "--metric", "probing_error_placed")
+    file = tmp_path / "one" / "phase_diagram.nc"
+    diagram = Diagram.load(file)
+    head, pooled, placed = (diagram.values(f"probing_error{end}", 0.5) for end in ("", "_pooled", "_placed"))
+    np.testing.assert_array_equal(head, pooled)  # a pooled head sees pooled features
+    reached = np.isfinite(head)
+    assert reached.any()
+    assert (placed < pooled)[reached].all()
+    assert ((placed > 0) & (pooled <= 0.5))[reached].all()
+    again = command(tmp_path / "two", "--from", str(file), "--metric", "probing_error_pooled", "--level", "0.5")
+    assert again.summary["metric"] == "probing_error_pooled"
+    message = failure(capsys, "--from", str(file), "--metric", "suppression", "--out", str(tmp_path / "three"))
+    assert "metric='suppression' was not measured in this diagram; allowed: simulate it" in message
+    message = failure(capsys, "--from", str(file), "--probe-noise", "0.1", "--out", str(tmp_path / "three"))
+    assert "--probe-noise cannot be combined with --from" in message
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------
@@ -287,6 +311,12 @@ BAD = {
     "seeds": (["--seeds", "0"], "seeds=0"),
     "threads": (["--threads", "0"], "threads=0"),
     "precision": (["--engine", "reference", "--precision", "float32"], "precision='float32'"),
+    "pooled features without patches": (
+        ["--metric", "probing_error_pooled"],
+        "metric='probing_error_pooled' needs patches; allowed: probing_error, or a patches network",
+    ),
+    "probe noise": (["--metric", "probing_error", "--probe-noise", "0"], "--probe-noise=0; allowed: > 0"),
+    "probe noise elsewhere": (["--probe-noise", "0.3"], "--probe-noise=0.3; allowed: with --metric probing_error"),
     "worst group without groups": (["--metric", "worst_group_accuracy"], "needs groups"),
     "bias": (["--bias"], "a diagonal network has no bias"),
     "unknown head": (["--network", "patches", "--head", "wide"], "head='wide'; allowed: local, pooled or a number"),

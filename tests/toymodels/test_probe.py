@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.special import ndtr
 
+from toymodels import probe
 from toymodels.data import slabs as slab_data
-from toymodels.networks import Diagonal, Network, network
+from toymodels.networks import Diagonal, Network, Patches, PatchLayout, network
 from toymodels.probe import ProbeData, attribute_margins, probing_error
 from toymodels.simulation import simulate
 from toymodels.sweep import Sweep
@@ -196,6 +199,26 @@ def test_bad_arguments_are_named(options, named):
     layers = (np.ones((1, 2)), np.ones((1, 2)))
     with pytest.raises(ValueError, match=named):
         probing_error(Diagonal(), layers, ProbeData(MU), **{"noise": 0.1, **options})
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu"])
+def test_memory_is_bounded_also_for_many_patches(activation, rng, monkeypatch):
+    kind, layout = Patches("local", activation), PatchLayout(copies=8, noise_patches=4)
+    arrangement = layout.arrangement(np.array([0.3]))
+    runs, width, bound = 64, 40, 1 << 20
+    layers = (rng.standard_normal((runs, width, 2)), rng.standard_normal((runs, layout.patches, width)))
+    data = ProbeData(strengths(runs), None, 0, arrangement)
+    whole = probing_error(kind, layers, data, 0.3)
+    monkeypatch.setattr(probe, "CHUNK_BYTES", bound)
+    tracemalloc.start()
+    try:
+        in_chunks = probing_error(kind, layers, data, 0.3)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_allclose(in_chunks, whole, rtol=1e-9)
+    # The bound counts one copy of the hidden features; a few more exist on the way to the probe.
+    assert peak < 6 * bound
 
 
 def test_simulate_probes_the_crossings_and_the_end():

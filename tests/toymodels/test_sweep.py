@@ -100,7 +100,7 @@ SWEEPS = {
     "patches": Sweep(
         network=Patches(2, "relu"), data=spurious(), axes={"cosine": [0.0, 0.5], "relative_radius": [0.0, 0.1]},
         values={"copies": 2, "noise_patches": 2, "init": 0.3, "sam_from": 5, "sam_until": 9},
-        rule=rule("sam_per_layer"),
+        rule=rule("sam_per_layer"), suppression=True, probe_noise=0.2,
     ),
     "relative": Sweep(network=TwoLayer("linear"), values={"relative_radius": 0.2}, axes={"width": [2, 4]}),
     "hard": Sweep(data=slabs(), axes={"mu_hard": [0.1, 0.2]}, values={"momentum": 0.9, "batch": 4}),
@@ -115,7 +115,16 @@ def test_a_stored_configuration_gives_the_same_runs(name: str) -> None:
     assert again.shape == sweep.shape
     for column in (*PARAMETERS, "seed"):
         np.testing.assert_array_equal(again.column(column), sweep.column(column), err_msg=column)
-    for attribute in ("network", "data", "rule", "loss", "loss_levels", "record_steps", "group_accuracy"):
+    for attribute in (
+        "network",
+        "data",
+        "rule",
+        "loss",
+        "loss_levels",
+        "record_steps",
+        "group_accuracy",
+        "suppression",
+    ):
         assert getattr(again, attribute) == getattr(sweep, attribute)
     assert again.collapse_threshold == sweep.collapse_threshold
     third = Sweep.from_config(again.config())
