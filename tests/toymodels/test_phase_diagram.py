@@ -23,7 +23,7 @@ from sambalance_tools.files import atomic_path
 from support.coarse_pictures import COARSE_DPI
 from toymodels import plots
 from toymodels.networks import Patches
-from toymodels.phase_diagram import METRICS
+from toymodels.phase_diagram import METRICS, PROBED, SUPPRESSED
 from toymodels.phase_diagram.__main__ import main, write_report
 from toymodels.phase_diagram.report import Report
 from toymodels.phase_diagram.study import Diagram
@@ -176,7 +176,10 @@ def test_redrawing_gives_the_same_phases_without_simulating(
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_every_metric_is_drawn(metric: str, spurious: Written, tmp_path: Path) -> None:
-    drawn = command(tmp_path, "--from", str(spurious.folder / "phase_diagram.nc"), "--metric", metric)
+    source = ["--from", str(spurious.folder / "phase_diagram.nc")]
+    if metric in (*PROBED, *SUPPRESSED):
+        source = [*TINY, "--network", "patches", "--width", "6", "--level", "0.6"]
+    drawn = command(tmp_path, *source, "--metric", metric)
     assert drawn.summary["metric"] == metric
     assert_drawn(tmp_path / "phase_diagram.png")
 
@@ -283,6 +286,7 @@ def test_probing_errors_of_all_hidden_features_are_redrawn_from_one_file(
     assert ((placed > 0) & (pooled <= 0.5))[reached].all()
     again = command(tmp_path / "two", "--from", str(file), "--metric", "probing_error_pooled", "--level", "0.5")
     assert again.summary["metric"] == "probing_error_pooled"
+    capsys.readouterr()
     message = failure(capsys, "--from", str(file), "--metric", "suppression", "--out", str(tmp_path / "three"))
     assert "metric='suppression' was not measured in this diagram; allowed: simulate it" in message
     message = failure(capsys, "--from", str(file), "--probe-noise", "0.1", "--out", str(tmp_path / "three"))

@@ -158,7 +158,8 @@ def _simulated_field(diagram: Diagram, line: Boundary, nominal: Sweep, level: fl
         if "record_coefficient" not in diagram.nominal:
             return None
         u = diagram.nominal["record_coefficient"].values
-        gain = np.log(u[..., 1, 1] / u[..., 0, 1]) - np.log(u[..., 1, 0] / u[..., 0, 0])
+        with np.errstate(divide="ignore", invalid="ignore"):  # a random start may have coefficients of either sign
+            gain = np.log(u[..., 1, 1] / u[..., 0, 1]) - np.log(u[..., 1, 0] / u[..., 0, 0])
         return np.where(np.isnan(line.field), np.nan, gain)
     share = metrics.share_at_level(diagram.nominal, nominal, level)
     return np.where(collapsed, np.nan, share - float(line.key.removeprefix("share_")))
