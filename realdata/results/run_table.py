@@ -49,10 +49,18 @@ def print_run(directory: Path, *, every_metric: bool = False) -> None:
     assert stored is not None
     configuration = stored["configuration"]
     rule = configuration["method"] + (f", rho {configuration['rho']:g}" if configuration["rho"] else "")
+    rule += _relative(stored)
     title = f"{stored['title']}: {configuration['model']}, {rule}, seed {configuration['seed']}"
     header, *rows = _every_metric(stored) if every_metric else _main(stored)
     print(text_table(rows, header, title))
     print(f"  {directory}")
+
+
+def _relative(stored: dict[str, Any]) -> str:
+    """The relative radius of a run with a perturbation; runs of earlier versions have none."""
+    rows = [row for each in stored["checkpoints"].values() for row in each["rows"]]
+    found = main_row(rows, "relative_radius", "")
+    return f" (relative radius {found['value']:.3g})" if found and found["value"] else ""
 
 
 def _main(stored: dict[str, Any]) -> list[list[str]]:

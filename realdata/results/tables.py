@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from realdata.results.radius_table import radius_table
 from realdata.results.summary import (
     ALL_TARGETS,
     MEASURES,
@@ -39,7 +40,7 @@ class NamedTable:
 
 
 def panel_tables(panel: Panel, measures: Sequence[Measure] = MEASURES) -> list[NamedTable]:
-    """One table per measure of the panel, first for the mean over targets, then for each target."""
+    """One table per measure of the panel, first for the mean over targets, then for each target; then the radii."""
     values = {measure: values_of(panel, measure) for measure in measures}
     present = {measure: found for measure, found in values.items() if found.found}
     if not present:
@@ -57,7 +58,8 @@ def panel_tables(panel: Panel, measures: Sequence[Measure] = MEASURES) -> list[N
                 made.append(NamedTable(f"{stem}-difference", difference, detail))
         losses = _loss_table(panel, next(iter(present.values())), target)
         made.append(NamedTable("-".join(part for part in ("training_loss", word) if part), losses, detail))
-    return made
+    radii = radius_table(panel, what_it_is(panel))
+    return made if radii is None else [*made, NamedTable("relative_radius", radii)]
 
 
 def _has_other_rules(panel: Panel) -> bool:

@@ -179,6 +179,7 @@ def _do(job: Job, configuration: RunConfiguration, directory: Path, stage: list[
     """Train, then evaluate every checkpoint that has no rows yet; ``stage`` is the current stage, for error reports."""
     from realdata.datasets.loading import load_for
     from realdata.measures.protocols import protocol
+    from realdata.measures.radius_rows import radius_rows
 
     steps = steps_of_a_job()
     data = load_for(job.root, configuration, progress=job.progress)
@@ -217,6 +218,7 @@ def _do(job: Job, configuration: RunConfiguration, directory: Path, stage: list[
             rows = steps.evaluate(
                 model, data, configuration, checkpoint, protocol=probing, seed=job.evaluation_seed
             )  # fmt: skip
+            rows = [*rows, *radius_rows(directory)]
         stored["checkpoints"][checkpoint.name] = {
             "level": checkpoint.level,
             "step": checkpoint.step,

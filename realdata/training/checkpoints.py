@@ -2,7 +2,7 @@
 
 ========================  ======================================================================================
 ``config.json``           configuration, description of the data, and versions
-``metrics.jsonl``         one line per evaluation
+``metrics.jsonl``         one line per evaluation; the first, before step 1, has norm and relative radius too
 ``checkpoints/``          ``loss-0.1.pt`` and so on, the first evaluation at or below each level; ``final.pt``
 ``resume.pt``             the state at the last evaluation, until the run is finished
 ``done``                  how the run ended, and its checkpoints (JSON)

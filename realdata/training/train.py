@@ -36,6 +36,7 @@ from realdata.training.checkpoints import Checkpoint, TrainedRun
 from realdata.training.distributed import TrainingProcesses, connect_processes, require_divisible
 from realdata.training.monitoring import Monitor
 from realdata.training.optimization import TrainingStep, learning_rate
+from realdata.training.radius import starting_radius
 from sambalance_tools.files import atomic_path
 from sambalance_tools.progress import ProgressBar
 
@@ -229,6 +230,7 @@ class _Training:
             "epoch": self._epoch,
             "lr": learning_rate(self.configuration, max(self.step - 1, 0), self.steps_per_epoch),
             **measured,
+            **(starting_radius(self.configuration, self.model) if self.step == 0 else {}),
             "batch_loss": interval.loss / finite_steps if finite_steps else None,
             "skipped_steps": interval.skipped,
             "examples_per_second": interval.examples / interval.seconds if interval.steps else None,
