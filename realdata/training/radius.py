@@ -26,5 +26,7 @@ def starting_radius(configuration: RunConfiguration, model: nn.Module) -> dict[s
     parameters = Parameters(model)
     parameters.groups([(name, p) for name, p in unwrapped(model).named_parameters() if p.requires_grad])
     moved = parameters.selected(SAM_OPTIONS.get(configuration.method, {}).get("perturb", "all"))
-    norm = float(torch.stack([p.double().square().sum().cpu() for p in moved]).sum().sqrt())
+    # In the module's order: the order of a set, and so the last bit of a sum, differs between processes.
+    squares = [p.double().square().sum().cpu() for _, p in parameters.in_order() if p in moved]
+    norm = float(torch.stack(squares).sum().sqrt())
     return {"initial_norm": norm, "relative_radius": configuration.rho / norm if norm else float("nan")}

@@ -681,7 +681,7 @@ def test_all_done_and_published_leaves_scale_seeds_and_chance_as_caveats(tmp_pat
 
 
 def test_each_claim_that_a_prediction_rests_on_is_told_in_a_sentence() -> None:
-    assert {claim for each in PREDICTIONS.values() for claim in each.claim.split(", ")} == set(IN_SHORT)
+    assert {claim for each in PREDICTIONS.values() for claim in each.claim.split(", ")} <= set(IN_SHORT)
 
 
 # Refusals.
