@@ -23,14 +23,14 @@ IN_SHORT: dict[str, str] = {
     " downward parabola in mu",
     "C36": "a linear network whose neurons share the features learns the direction of the data under plain training and"
     " SAM alike, so that SAM has nothing to balance",
-    "C38": "filters shared by patches balance under SAM if the head tells the places apart (flattening), as the diagonal"
-    " network does from any start; under a pooled head (global pooling) they are C36's network and do not",
+    "C38": "filters shared by patches balance under SAM if the head tells the places apart (flattening), as the"
+    " diagonal network does from any start; under a pooled head (global pooling) they are C36's network and do not",
     "C39": "the hard feature gains only because all features share one norm of the gradient: with a norm per feature, a"
     " hard weight that starts no larger loses by SAM; a norm per layer takes nothing away",
     "C40": "adaptive SAM suppresses a feature by the margin that it has learned: from rho > sqrt2 (1 - mu_hard /"
     " mu_easy) on, the hard share stays away from 0, whatever the start",
-    "C41": "SAM's gain at matched loss follows from a run of plain training alone, to first order in rho; what counts is"
-    " the relative radius rho / ||theta||",
+    "C41": "SAM's gain at matched loss follows from a run of plain training alone, to first order in rho; what counts"
+    " is the relative radius rho / ||theta||",
     "C42": "SAM in some steps only gains what the integral of 1/N over these steps gives: early steps count most where"
     " one atom kind is learned from a small start",
     "C43": "where the patterns of two features overlap, SAM balances the modes of the data instead of the features, and"
