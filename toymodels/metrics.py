@@ -148,7 +148,7 @@ def suppression(dataset: xr.Dataset, sweep: Sweep, level: float, feature: str = 
     The dataset is of a sweep with ``suppression=True``; the result has the shape of the sweep, with NaN where the level
     was not reached.
     """
-    return dataset["crossing_suppression"].sel(feature=feature).values[..., level_index(sweep, level)]
+    return dataset["crossing_suppression"].sel(attribute=feature).values[..., level_index(sweep, level)]
 
 
 def lorenz(values: FloatArray, weights: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:

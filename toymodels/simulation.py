@@ -59,7 +59,7 @@ def simulate(
         with ``probe_noise`` ``probing_error (..., attribute)``, ``attribute_margin (..., attribute)`` and the same
         at the crossings, ``crossing_... (..., level, attribute)``; of patches networks also ``probing_error_pooled``
         and ``probing_error_placed``, from hidden features summed over all patches, and of each patch;
-        and with ``suppression`` ``suppression (..., feature)`` and ``crossing_suppression (..., level, feature)``.
+        and with ``suppression`` ``suppression (..., attribute)`` and ``crossing_suppression (..., level, attribute)``.
         ``attrs["config"]`` is the JSON of :meth:`Sweep.config`; ``attrs`` also name engine, precision and timings.
     """
     from kernels.engine import train
@@ -272,7 +272,7 @@ def _probed(sweep: Sweep, layers: Layers, probed: ProbeData) -> dict[str, FloatA
 def _suppressed(
     sweep: Sweep, columns: Any, rows: np.ndarray, problem: TrainingProblem, result: TrainingResult
 ) -> dict[str, FloatArray]:
-    """Suppression at the end ``[B, feature]`` and at the crossings ``[B, level, feature]``, where the rule perturbs."""
+    """Suppression at the end ``[B, attribute]`` and at the crossings ``[B, level, attribute]``."""
     probed = _probe_data(sweep, columns, rows)
 
     def factors(layers: Layers, step: np.ndarray) -> FloatArray:
@@ -344,8 +344,8 @@ _TRAILING = {
     "crossing_attribute_margin": ("level", "attribute"),
     **{f"probing_error_{way}": ("attribute",) for way in WINDOWS},
     **{f"crossing_probing_error_{way}": ("level", "attribute") for way in WINDOWS},
-    "suppression": ("feature",),
-    "crossing_suppression": ("level", "feature"),
+    "suppression": ("attribute",),
+    "crossing_suppression": ("level", "attribute"),
 }
 _MEANING = {
     "coefficient": "final end-to-end coefficient u_k, in units of 1/feature",
@@ -380,6 +380,6 @@ def _coordinates(sweep: Sweep) -> dict[str, Any]:
         coords["step"] = list(sweep.record_steps)
     if sweep.group_accuracy:
         coords["group"] = list(sweep.data.atoms(slabs=int(sweep.column("slabs")[0])).names)
-    if sweep.probe_noise:
+    if sweep.probe_noise or sweep.suppression:
         coords["attribute"] = list(ATTRIBUTES)
     return coords

@@ -178,8 +178,13 @@ class Sweep:
         """(names, ``[B, len(names)]`` values) of the parameters that change array shapes."""
         return STRUCTURAL, np.stack([self.column(name) for name in STRUCTURAL], axis=1).astype(int)
 
-    def initial_layers(self, rows: np.ndarray) -> Layers:
-        """Layers ``[len(rows), ...]`` of runs ``rows`` at step 0, all of one structure."""
+    def initial_layers(self, rows: np.ndarray, inputs: int | None = None) -> Layers:
+        """Layers ``[len(rows), ...]`` of runs ``rows`` at step 0, all of one structure.
+
+        Args:
+            rows: numbers of the runs.
+            inputs: length of an example, for networks that train on other data than the sweep's (default: on those).
+        """
 
         def column(name: str) -> FloatArray:
             return self.column(name)[rows]
@@ -187,6 +192,7 @@ class Sweep:
         whole = {name: int(column(name)[0]) for name in STRUCTURAL}
         seeds, init = column("seed").astype(np.uint64), column("init")
         dimension = 2 + whole["noise_features"] + int(self.network.bias)
+        dimension = dimension if inputs is None else inputs
         if isinstance(self.network, Diagonal):
             return self.network.initial_layers(
                 seeds, init, column("jitter"), column("imbalance"), dimension, whole["depth"]

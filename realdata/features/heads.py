@@ -108,7 +108,7 @@ def train_heads(
             features=features,
             labels=labels,
             sample_weights=weights,
-            initial_layers=_start(sweep, column, whole, features.shape[2]),
+            initial_layers=sweep.initial_layers(chosen, features.shape[2]),
             network="diagonal" if isinstance(sweep.network, Diagonal) else "two_layer",
             activation="linear" if isinstance(sweep.network, Diagonal) else sweep.network.activation,
             loss=sweep.loss,
@@ -165,18 +165,6 @@ def _check(sweep: Sweep) -> None:
         raise ValueError("network='patches'; allowed: diagonal, linear, relu (a table's features have no places)")
     if sweep.network.bias:
         raise ValueError("bias=True; allowed: False, features are centred")
-
-
-def _start(
-    sweep: Sweep, column: dict[str, FloatArray], whole: dict[str, int], dimension: int
-) -> tuple[FloatArray, ...]:
-    seeds = column["seed"].astype(int)
-    if isinstance(sweep.network, Diagonal):
-        return sweep.network.initial_layers(
-            seeds, column["init"], column["jitter"], column["imbalance"], dimension, whole["depth"]
-        )
-    assert not isinstance(sweep.network, Patches)
-    return sweep.network.initial_layers(seeds, column["init"], dimension, whole["width"])
 
 
 def _batches(sweep: Sweep, shape: tuple[int, ...]) -> Iterator[np.ndarray]:

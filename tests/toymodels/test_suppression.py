@@ -79,7 +79,7 @@ def test_patches_with_a_local_head_have_the_factor_of_c38() -> None:
     sweep = sweep.nominal()
     u = np.moveaxis(found["crossing_coefficient"].values[:, 0, 0, :], -1, 0)
     for feature, strength in (("easy", 2.0), ("hard", 1.0)):
-        chi = found["crossing_suppression"].sel(feature=feature).values[:, 0, 0]
+        chi = found["crossing_suppression"].sel(attribute=feature).values[:, 0, 0]
         scale = theory.balanced_gradient_scale((2.0, 1.0), np.sqrt(u))
         expected = theory.one_atom_suppression_factor(sweep.column("rho"), strength, scale)
         np.testing.assert_allclose(chi, expected, atol=0.03)
@@ -90,7 +90,7 @@ def test_patches_with_a_local_head_have_the_factor_of_c38() -> None:
 def test_where_features_share_one_direction_both_have_one_factor(network: Network) -> None:
     def gap(which: Network) -> np.ndarray:
         _, found = measured(which, width=64)
-        easy, hard = (found["crossing_suppression"].sel(feature=name).values[1:] for name in ("easy", "hard"))
+        easy, hard = (found["crossing_suppression"].sel(attribute=name).values[1:] for name in ("easy", "hard"))
         assert (easy < 0.95).all()
         return hard - easy
 
@@ -111,7 +111,7 @@ def test_blocks_of_runs_and_single_ones_agree(
         np.testing.assert_allclose(again[name], found[name], rtol=1e-12, err_msg=name)
     np.testing.assert_allclose(found["suppression"].sel(rho=0.0), 1.0, rtol=1e-12)
     np.testing.assert_array_equal(
-        np.isnan(found["crossing_suppression"].sel(feature="hard")), np.isnan(found["crossing_loss"])
+        np.isnan(found["crossing_suppression"].sel(attribute="hard")), np.isnan(found["crossing_loss"])
     )
 
 

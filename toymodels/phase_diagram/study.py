@@ -18,8 +18,9 @@ from toymodels.data import FeatureData
 from toymodels.networks import Network, Patches
 from toymodels.parameters import PROBE_NOISE
 from toymodels.phase_diagram import METRICS, PROBED, SUPPRESSED
+from toymodels.probe import ATTRIBUTES
 from toymodels.rules import UpdateRule
-from toymodels.simulation import FEATURES, load_datasets, save_dataset, simulate
+from toymodels.simulation import load_datasets, save_dataset, simulate
 from toymodels.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ class Diagram:
             features = metric.removeprefix("probing_error").removeprefix("_") or "head"
             cells = metrics.probing_error(self.dataset, self.sweep, level, features)
         elif metric in SUPPRESSED:
-            easy, hard = (metrics.suppression(self.dataset, self.sweep, level, name) for name in FEATURES)
+            easy, hard = (metrics.suppression(self.dataset, self.sweep, level, name) for name in ATTRIBUTES)
             cells = {"suppression": easy, "suppression_hard": hard, "suppression_gap": hard - easy}[metric]
         else:
             cells = metrics.worst_group(self.dataset, self.sweep, level)
