@@ -48,13 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from toymodels.beyond.results import results, table
     from toymodels.beyond.study import (
         LEVEL,
-        PROBE_NOISE,
         REFERENCE_RADIUS,
         run_study,
         share_table,
         studies,
         suppression_gaps,
     )
+    from toymodels.parameters import PROBE_NOISE
     from toymodels.plots import save_figure
     from toymodels.simulation import save_dataset
 

@@ -168,7 +168,7 @@ class Diagram:
             cells = metrics.worst_group(self.dataset, self.sweep, level)
         valid = np.isfinite(cells)
         if metric in SUPPRESSED:
-            median = np.ma.median(np.ma.masked_array(cells, ~valid), axis=-1)
+            median = np.ma.median(np.ma.masked_array(cells, ~valid), axis=-1)  # type: ignore[no-untyped-call]
             return np.ma.filled(median, np.nan)
         return np.divide(
             np.where(valid, cells, 0.0).sum(-1), valid.sum(-1), out=np.full(cells.shape[:-1], np.nan),
