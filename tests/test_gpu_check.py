@@ -140,6 +140,16 @@ def test_a_dry_run_prints_each_stage_with_its_seconds_and_needs_no_gpu(stand_in:
     assert calls == ["benchmarks/bench_gpu.py --plan"]
 
 
+def test_kernels_of_the_same_tests_are_counted_without_a_gpu(stand_in: Path) -> None:
+    done, (call,) = check(stand_in, "--count", NO_GPU="none")
+    assert done.returncode == 0, done.stdout + done.stderr
+    _, calls = check(stand_in, "--tests")
+    (tests,) = (each for each in calls if each.startswith("-m pytest"))
+    counted = call.removeprefix("benchmarks/count_kernels.py ")
+    assert counted != call
+    assert counted in tests, "the tests that are counted are those that run"
+
+
 def test_options(stand_in: Path) -> None:
     done, calls = check(stand_in, "--quick", OUTPUT="other.csv", HYPOTHESIS="1")
     assert done.returncode == 0
