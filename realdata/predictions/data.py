@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -100,7 +100,28 @@ class PredictionData:
     def final(self, rule: Rule, seed: int) -> At | None:
         """The final checkpoint of a run; None if it has none."""
         found = self._checkpoints.get(with_rule(self.base, rule, seed).hash, ())
-        return next((at for at in found if at.level is None), None)
+        return next((at for at in found if at.level is None and at.step), None)
+
+    def at_end(
+        self,
+        configurations: Callable[[int], RunConfiguration],
+        metric: str,
+        attribute: str = "",
+        split: str = "probe",
+    ) -> dict[int, float]:
+        """A number at the end of training, by seed, for runs that are no plain update rule of the base setting.
+
+        Args:
+            configurations: the run of a seed.
+        """
+        found = {}
+        for seed in range(self.design.seeds):
+            stages = self._checkpoints.get(configurations(seed).hash, ())
+            end = next((at for at in stages if at.level is None and at.step), None)
+            number = end.value(metric, attribute, split) if end is not None else None
+            if number is not None:
+                found[seed] = number
+        return found
 
     def status(self, rule: Rule, seed: int) -> tuple[str, str]:
         """Status and reason of a run."""
@@ -182,6 +203,7 @@ def prediction_data(
         (panel.configuration["lr"], panel.configuration["weight_decay"]): panel
         for name, panel in by_setting.items()
         if name != setting
+        and name in {setting_of_values(each.as_dict()) for each in trainings(base, design, {"tuning"})}
     }
     titles = [str(run["title"]) for run in mine.values() if run.get("title")]
     return PredictionData(

@@ -6,7 +6,10 @@ A *base setting* contains all settings of a training except update rule and seed
 ``main``     SGD and SAM at the main radius, with all seeds;
 ``effects``  SAM that keeps one of its two effects, at the main radius, with all seeds;
 ``scan``     SAM at further radii, with the seeds of the scan; and
-``tuning``   SGD and SAM at the main radius with other learning rates and weight decays, with the seeds of the scan.
+``tuning``   SGD and SAM at the main radius with other learning rates and weight decays, with the seeds of the scan;
+``heads``    SGD and SAM at the main radius (LSAM too, if it has a radius) with the head ``flatten`` and with ``pooled``,
+             with all seeds, for networks that have both; and
+``halves``   SAM at the main radius in the first half of the epochs only, and in the second half only, with all seeds.
 """
 
 from __future__ import annotations
@@ -16,15 +19,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from realdata.configuration import RunConfiguration
+from realdata.models.options import READOUTS, options, stored_options
 from realdata.results.summary import SGD, Rule
 from realdata.settings.plan import SHARED, grids_of, make_plan, mapping, option_for
 from realdata.values import convert_value
 
-PARTS = ("main", "effects", "scan", "tuning")
+PARTS = ("main", "effects", "scan", "tuning", "heads", "halves")
 """Parts of the trainings, in the order in which they are done."""
 
 SCAN_FACTORS = (0.3, 3.0, 10.0)
 """Further radii of the scan, in units of the main one."""
+
+HEADS = ("flatten", "pooled")
+"""The heads that ``heads`` compares: one that knows the places of features, one that averages over them (C38)."""
 
 TUNING_FACTORS = ((2.0, 1.0), (1.0, 10.0))
 """Further (learning rate, weight decay), in units of the base setting's; a weight decay of 0 becomes WEIGHT_DECAY."""
@@ -53,7 +60,7 @@ OWN: dict[str, dict[str, Any]] = {
 }
 """Settings of each data set, small enough for a CPU; flags and files override them."""
 
-TAKEN = ("method", "effect", "rho", "seed", "seeds")
+TAKEN = ("method", "effect", "rho", "seed", "seeds", "sam_from", "sam_until")
 """Settings that predict sets itself, so they are not allowed in a base setting."""
 
 
@@ -64,6 +71,7 @@ class Design:
     Attributes:
         rho: main radius > 0. radii: further radii > 0. seeds: number of seeds of ``main`` and ``effects``, >= 1.
         scan_seeds: number of seeds of ``scan`` and ``tuning``, >= 1.
+        lsam_rho: radius > 0 of last-layer SAM in ``heads``; None: it is not trained.
 
     Raises:
         ValueError: names the argument, its value and what is allowed.
@@ -73,9 +81,11 @@ class Design:
     radii: tuple[float, ...] = ()
     seeds: int = 5
     scan_seeds: int = 3
+    lsam_rho: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("rho", self.rho), *(("radii", radius) for radius in self.radii)):
+        own = [("rho", self.rho), *([] if self.lsam_rho is None else [("lsam_rho", self.lsam_rho)])]
+        for name, value in (*own, *(("radii", radius) for radius in self.radii)):
             if not 0 < value < float("inf"):
                 raise ValueError(f"{name}={value!r}; allowed: finite numbers > 0")
         for name in ("seeds", "scan_seeds"):
@@ -88,6 +98,11 @@ class Design:
     def sam(self) -> Rule:
         """SAM at the main radius."""
         return "sam", "full", float(self.rho)
+
+    @property
+    def lsam(self) -> Rule | None:
+        """Last-layer SAM, if it has a radius."""
+        return None if self.lsam_rho is None else ("lsam", "full", float(self.lsam_rho))
 
     @property
     def effects(self) -> dict[str, Rule]:
@@ -137,6 +152,17 @@ def _of_part(part: str, base: RunConfiguration, design: Design) -> list[RunConfi
         return [with_rule(base, rule, seed) for seed in all_seeds for rule in design.effects.values()]
     if part == "scan":
         return [with_rule(base, radius_rule(radius), seed) for seed in few for radius in design.radii]
+    if part == "heads":
+        rules = [SGD, design.sam, *([] if design.lsam is None else [design.lsam])]
+        return [
+            with_rule(with_head(base, head), rule, seed)
+            for seed in all_seeds
+            for head in (HEADS if has_heads(base) else ())
+            for rule in rules
+        ]
+    if part == "halves":
+        sam = [with_rule(base, design.sam, seed) for seed in all_seeds]
+        return [half for each in sam for half in (first_half(each), second_half(each))]
     return [
         with_rule(base.replace(lr=rate, weight_decay=decay), rule, seed)
         for seed in few
@@ -149,6 +175,29 @@ def with_rule(base: RunConfiguration, rule: Rule, seed: int) -> RunConfiguration
     """The base setting with this update rule and seed."""
     method, effect, rho = rule
     return base.replace(method=method, effect=effect, rho=rho, seed=seed)
+
+
+def has_heads(base: RunConfiguration) -> bool:
+    """Whether the network of a base setting can have each of :data:`HEADS`."""
+    head = options(base.model).get("head")
+    return head in READOUTS
+
+
+def with_head(base: RunConfiguration, head: str) -> RunConfiguration:
+    """The base setting with another head."""
+    if base.model_options.get("head", options(base.model)["head"]) == head:
+        return base
+    return base.replace(model_options=stored_options(base.model, {**base.model_options, "head": head}))
+
+
+def first_half(sam: RunConfiguration) -> RunConfiguration:
+    """SAM until half of the epochs, then plain training."""
+    return sam.replace(sam_until=sam.epochs / 2)
+
+
+def second_half(sam: RunConfiguration) -> RunConfiguration:
+    """Plain training until half of the epochs, then SAM."""
+    return sam.replace(sam_from=sam.epochs / 2)
 
 
 def base_settings(settings: Mapping[str, Any]) -> list[RunConfiguration]:
@@ -204,7 +253,7 @@ def _merged(
 def design_of(settings: dict[str, Any]) -> Design:
     """The design given by settings, which are removed from ``settings``."""
     values: dict[str, Any] = {}
-    for name, kind in (("rho", float), ("seeds", int), ("scan_seeds", int)):
+    for name, kind in (("rho", float), ("seeds", int), ("scan_seeds", int), ("lsam_rho", float)):
         if settings.get(name) is not None:
             values[name] = convert_value(name, settings[name], kind)
         settings.pop(name, None)

@@ -9,7 +9,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from realdata.predictions import ABSENT, HOLDS, NO_RANGE, PREDICTIONS, REVERSED, UNDECIDED, Design, dynamic_range
+from realdata.predictions import (
+    ABSENT,
+    HOLDS,
+    NO_RANGE,
+    PREDICTIONS,
+    REVERSED,
+    UNDECIDED,
+    Design,
+    PredictionData,
+    dynamic_range,
+)
 from realdata.predictions.correction import corrected
 from realdata.predictions.dynamic_range import is_flat, range_of
 from realdata.predictions.intervals import interval_of
@@ -60,6 +70,48 @@ def test_r1_on_planted_effects(world: World, expected: str, tmp_path: Path) -> N
     one = judge_setting(made(tmp_path, world, FIVE), [R1])
     assert {finding.verdict for finding in one.evidence["R1"].findings.values()} == {expected}
     assert one.verdicts["R1"].verdict == expected
+
+
+def paper_cnn(tmp_path: Path, world: World) -> PredictionData:
+    return made(tmp_path, world, FIVE, model="paper_cnn", model_options={"width": 32, "head": "flatten"})
+
+
+@pytest.mark.parametrize(
+    ("by_head", "expected"),
+    [
+        ({"flatten": -0.05, "pooled": 0.0}, HOLDS),
+        ({"flatten": 0.0, "pooled": -0.05}, REVERSED),
+        ({"flatten": -0.05, "pooled": -0.05}, ABSENT),
+    ],
+)
+def test_r8_on_planted_interactions(by_head: dict[str, float], expected: str, tmp_path: Path) -> None:
+    """The same gain under both heads is no interaction, however large it is."""
+    data = paper_cnn(tmp_path, World(sam_by_head=by_head, noise=0.002))
+    one = judge_setting(data, [PREDICTIONS["R8"]])
+    assert one.verdicts["R8"].verdict == expected
+    found = one.evidence["R8"].findings["a"].interval
+    assert found is not None
+    assert found.n == 5
+    assert found.mean == pytest.approx(by_head["flatten"] - by_head["pooled"], abs=0.006)
+
+
+def test_r8_has_nothing_to_say_of_networks_with_one_head(tmp_path: Path) -> None:
+    one = judge_setting(made(tmp_path, World(), FIVE, model="two_towers"), [PREDICTIONS["R8"]])
+    assert one.verdicts["R8"].verdict == UNDECIDED
+    assert "two_towers has one head" in one.verdicts["R8"].reason
+
+
+@pytest.mark.parametrize(
+    ("by_half", "expected"),
+    [
+        ({"first": -0.05, "second": 0.0}, HOLDS),
+        ({"first": 0.0, "second": -0.05}, REVERSED),
+        ({"first": -0.03, "second": -0.03}, ABSENT),
+    ],
+)
+def test_r12_on_planted_halves(by_half: dict[str, float], expected: str, tmp_path: Path) -> None:
+    one = judge_setting(made(tmp_path, World(sam_by_half=by_half, noise=0.002), FIVE), [PREDICTIONS["R12"]])
+    assert one.verdicts["R12"].verdict == expected
 
 
 def test_an_undecided_finding_says_what_could_have_been_seen() -> None:

@@ -28,7 +28,7 @@ from realdata.training import checkpoints  # noqa: E402
 from realdata.training import train as training  # noqa: E402
 from realdata.training.augmentation import ORDER, Augmentation, generator  # noqa: E402
 from realdata.training.loading import load_checkpoint  # noqa: E402
-from realdata.training.optimization import TrainingStep, learning_rate  # noqa: E402
+from realdata.training.optimization import TrainingStep, learning_rate, radius  # noqa: E402
 from realdata.training.train import train  # noqa: E402
 from support.killed_training import INTERRUPTED  # noqa: E402
 from support.toy_images import configuration, toy  # noqa: E402
@@ -119,6 +119,27 @@ def test_each_method_steps_from_the_gradient_at_its_phantom_point(method: str) -
     for p, w, g in zip(parameters, start, phantom, strict=True):
         # cross_entropy is taken in float32, as under mixed precision: seven digits.
         torch.testing.assert_close(p.detach(), w - 0.3 * g, rtol=0, atol=1e-6)
+
+
+def test_sam_may_be_on_in_a_part_of_the_training_only(tmp_path: Path) -> None:
+    """Before its part the losses are those of plain training, and without a part they are those of SAM."""
+    data = toy()
+    shared = {"model": "mlp", "model_options": {"width": 6}, "epochs": 4, "evaluations_per_epoch": 1}
+    sam = configuration(**shared, method="sam", rho=0.3)
+    runs = {
+        "sgd": configuration(**shared), "sam": sam, "first": sam.replace(sam_until=2), "second": sam.replace(sam_from=2),
+    }  # fmt: skip
+    losses = {}
+    for name, each in runs.items():
+        train(each, data, tmp_path / name, device="cpu", progress=False)
+        lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        losses[name] = [json.loads(line)["training_loss"] for line in lines]
+    assert losses["second"][:3] == losses["sgd"][:3]
+    assert losses["first"][:3] == losses["sam"][:3]
+    assert losses["second"][3:] != losses["sgd"][3:]
+    assert losses["first"][3:] != losses["sam"][3:]
+    steps = [radius(sam.replace(sam_from=0.5, sam_until=1.5), step, 4) for step in range(8)]
+    assert steps == [0, 0, 0.3, 0.3, 0.3, 0.3, 0, 0]
 
 
 @pytest.mark.parametrize(

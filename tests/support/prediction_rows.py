@@ -42,6 +42,8 @@ class World:
     tuned: Mapping[tuple[float, float], float] = dataclasses.field(default_factory=dict)
     gradient_scale: float = 2.0
     untrained: float | None = None
+    sam_by_head: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    sam_by_half: Mapping[str, float] = dataclasses.field(default_factory=lambda: {"first": -0.04, "second": -0.01})
 
 
 def row(split: str, metric: str, value: float | None, attribute: str = "", group: str = "") -> dict[str, Any]:
@@ -52,15 +54,21 @@ def row(split: str, metric: str, value: float | None, attribute: str = "", group
 
 def rows_of(world: World, configuration: RunConfiguration, level: float | None) -> list[dict[str, Any]]:
     c = configuration
-    rng = np.random.default_rng([c.seed, int(1000 * (level or 0)), int(1e4 * c.rho), len(c.effect)])
+    variant = [int(c.model_options.get("head") == "flatten"), int(10 * c.sam_from), int(10 * (c.sam_until or 0))]
+    rng = np.random.default_rng(
+        [c.seed, int(1000 * (level or 0)), int(1e4 * c.rho), len(c.effect)] + variant * any(variant)
+    )
     own = world.noise * rng.standard_normal()
     shared = 0.01 * c.seed + 0.1 * (level or 0.0)
     if c.method == "sgd":
         change = 0.0
     elif c.effect != "full":
         change = world.effects[c.effect]
+    elif c.sam_until is not None or c.sam_from:
+        change = world.sam_by_half["second" if c.sam_from else "first"]
     else:
-        change = world.by_rho.get(c.rho, world.sam_hard)
+        head = str(c.model_options.get("head", "pooled"))
+        change = world.sam_by_head.get(head, world.by_rho.get(c.rho, world.sam_hard))
     hard = world.sgd_hard + shared + change + own
     easy = 0.02 + (world.sam_easy if c.method == "sam" else 0.0) + 0.1 * own
     gini = 0.8 + (world.gini_sam if c.method == "sam" else 0.0) + own
@@ -69,6 +77,7 @@ def rows_of(world: World, configuration: RunConfiguration, level: float | None) 
     groups = [f"{h}, {e}" for h in HARD for e in EASY] if world.has_easy else list(HARD)
     found = [
         row("probe", "mean_group_probing_error", hard, "hard"),
+        row("probe_placed", "mean_group_probing_error", hard, "hard"),
         *(row("probe", "group_probing_error", hard, "hard", group) for group in groups),
         row("train", "most_predicted_share", 1.0 if collapsed else 0.6),
         row("validation", "accuracy", accuracy),
