@@ -100,7 +100,7 @@ class PredictionData:
     def final(self, rule: Rule, seed: int) -> At | None:
         """The final checkpoint of a run; None if it has none."""
         found = self._checkpoints.get(with_rule(self.base, rule, seed).hash, ())
-        return next((at for at in found if at.level is None), None)
+        return next((at for at in found if at.level is None and at.step), None)
 
     def status(self, rule: Rule, seed: int) -> tuple[str, str]:
         """Status and reason of a run."""
