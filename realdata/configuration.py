@@ -65,8 +65,8 @@ class RunConfiguration:
         method, effect: the update rule, and which of SAM's two effects it keeps (``"full"`` both, ``"weights"``,
             ``"jacobian"``), see :class:`kernels.SAM`.
         rho: radius of the perturbation, >= 0; with 0 every method is plain training.
-        sam_from, sam_until: epochs between which the perturbation is on; before and after, the method is plain training.
-            Fractions are allowed; until None means until the end.
+        sam_from, sam_until: epochs between which the perturbation is on; outside of them the method is plain training.
+            Fractions are allowed; ``sam_until`` None is the end of training.
         base: base optimizer. lr, momentum, weight_decay: its options (momentum is Adam's beta_1).
         batch_size, epochs: examples per step, passes over the training set.
         schedule: learning-rate schedule; ``"step"`` divides by 10 at 1/2 and 3/4 of the epochs.
@@ -143,9 +143,8 @@ class RunConfiguration:
         if self.method == "sgd" and self.effect != "full":
             raise ValueError(f"effect={self.effect!r} with method='sgd'; allowed: 'full'")
         if self.sam_until is not None:
-            _require(
-                "sam_until", self.sam_until, lambda value: value > self.sam_from, f"above sam_from={self.sam_from}"
-            )
+            allowed = f"a finite number above sam_from={self.sam_from}, or None"
+            _require("sam_until", self.sam_until, lambda value: value > self.sam_from, allowed)
             object.__setattr__(self, "sam_until", float(self.sam_until))
         if self.sam_from >= self.epochs:
             raise ValueError(f"sam_from={self.sam_from!r} with epochs={self.epochs}; allowed: below the epochs")

@@ -64,6 +64,7 @@ def evaluate(
     *,
     protocol: Protocol | str = "fast",
     seed: int = 0,
+    weights: bool = True,
 ) -> list[Row]:
     """Measure a network at one checkpoint.
 
@@ -76,6 +77,7 @@ def evaluate(
         protocol: probing protocol, a name from :data:`realdata.measures.protocols.PROTOCOLS` or a :class:`Protocol`.
         seed: seed of the part of the training set, the probe's halves and the bootstrap. Use the same seed for all
             runs that are compared.
+        weights: whether to measure the example weights and the toy's quantities, which depend on the update rule.
 
     Raises:
         ValueError: for an unknown protocol, or data without images for the probe.
@@ -94,7 +96,7 @@ def evaluate(
         if getattr(data, attribute) is not None:
             probes[attribute] = probe_attribute(data, parts, features, attribute, protocol, seed, device)
             rows += _probe_rows(data, attribute, probes[attribute])
-    if len(parts["train"]):
+    if weights and len(parts["train"]):
         train = parts["train"], features["train"], logits["train"]
         rows += weight_rows(model, data, configuration, protocol, train, probes)
         held_out = parts["evaluate"], features["evaluate"], logits["evaluate"]

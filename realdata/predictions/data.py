@@ -199,11 +199,11 @@ def prediction_data(
     own = rows[rows["run"].isin(list(mine))]
     by_setting = {panel.setting: panel for panel in panels(own, mine)}
     setting = setting_of_values(base.as_dict())
+    tuning = {setting_of_values(each.as_dict()) for each in trainings(base, design, {"tuning"})}
     tuned = {
         (panel.configuration["lr"], panel.configuration["weight_decay"]): panel
         for name, panel in by_setting.items()
-        if name != setting
-        and name in {setting_of_values(each.as_dict()) for each in trainings(base, design, {"tuning"})}
+        if name in tuning
     }
     titles = [str(run["title"]) for run in mine.values() if run.get("title")]
     return PredictionData(

@@ -18,7 +18,7 @@ from realdata.predictions.prediction import (
     untestable,
 )
 from realdata.predictions.runs import first_half, second_half, with_rule
-from realdata.results.summary import SGD
+from realdata.results.summary import SGD, Rule
 
 ERROR = "mean_group_probing_error"
 
@@ -30,13 +30,12 @@ WHEN: dict[str, Callable[[RunConfiguration], RunConfiguration]] = {
 
 def judge(data: PredictionData) -> Evidence:
     """Judge first half minus second half; report how much of SAM's gain each half keeps."""
-    plain = data.at_end(lambda seed: with_rule(data.base, SGD, seed), ERROR, "hard")
-    errors = {
-        name: data.at_end(
-            lambda seed, change=change: change(with_rule(data.base, data.design.sam, seed)), ERROR, "hard"
-        )
-        for name, change in WHEN.items()
-    }
+
+    def errors_of(rule: Rule, when: Callable[[RunConfiguration], RunConfiguration]) -> dict[int, float]:
+        return data.at_end(lambda seed: when(with_rule(data.base, rule, seed)), ERROR, "hard")
+
+    plain = errors_of(SGD, WHEN["throughout"])
+    errors = {name: errors_of(data.design.sam, when) for name, when in WHEN.items()}
     plot: dict[str, SeedInterval] = {}
     for name, found in errors.items():
         shared = {seed: found[seed] - plain[seed] for seed in found if seed in plain}

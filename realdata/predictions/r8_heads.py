@@ -88,7 +88,7 @@ _UNIT = "probing error"
 PREDICTION = RealPrediction(
     name="R8",
     title="The head decides",
-    statement="SAM's gain on the hard attribute is larger with a head that knows places than with one that averages them",
+    statement="SAM gains more on the hard attribute with a head that knows places than with one that averages them",
     claim="C38",
     estimator=(
         f"(SAM - SGD) with the head {LOCAL} minus (SAM - SGD) with the head {POOLED}, at the same seed: mean over"

@@ -7,8 +7,8 @@ A *base setting* contains all settings of a training except update rule and seed
 ``effects``  SAM that keeps one of its two effects, at the main radius, with all seeds;
 ``scan``     SAM at further radii, with the seeds of the scan; and
 ``tuning``   SGD and SAM at the main radius with other learning rates and weight decays, with the seeds of the scan;
-``heads``    SGD and SAM at the main radius (LSAM too, if it has a radius) with the head ``flatten`` and with ``pooled``,
-             with all seeds, for networks that have both; and
+``heads``    SGD and SAM at the main radius, and LSAM if it has a radius, with the heads ``flatten`` and ``pooled``, with
+             all seeds, for networks that have both; and
 ``halves``   SAM at the main radius in the first half of the epochs only, and in the second half only, with all seeds.
 """
 

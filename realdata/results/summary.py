@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from realdata.configuration import METHODS, STORED_NAMES
 from realdata.datasets.base import DIFFERENCES
 from realdata.results.parquet import setting_of_values
+from realdata.training.checkpoints import UNTRAINED
 from sambalance_tools.statistics import t_interval
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ class Panel:
         title: title of the data. differences: differences from the published images (:mod:`realdata.datasets.base`);
             None if the runs are of an earlier version.
         setting: name of the setting. configuration: configuration of one of its runs.
-        rows: results of its runs. runs: entries of ``results.json`` by run.
+        rows: results of its runs. untrained: the same of their networks before the first step.
+        runs: entries of ``results.json`` by run.
         rules, targets, levels: those of the planned runs, in order; the last level is None, the end of training.
     """
 
@@ -89,6 +91,7 @@ class Panel:
     setting: str
     configuration: Mapping[str, Any]
     rows: pd.DataFrame
+    untrained: pd.DataFrame
     runs: Mapping[str, Mapping[str, Any]]
     rules: tuple[Rule, ...]
     targets: tuple[str, ...]
@@ -128,12 +131,14 @@ def _panel(setting: str, runs: Mapping[str, Mapping[str, Any]], rows: pd.DataFra
     configurations = [run["configuration"] for run in runs.values()]
     titles = sorted({run["title"] for run in runs.values() if run.get("title")})
     levels = sorted({float(level) for values in configurations for level in values["levels"]}, reverse=True)
+    own = rows[rows["run"].isin(list(runs))]
     return Panel(
         title=" / ".join(titles) or configurations[0]["data"],
         differences=_differences(runs),
         setting=setting,
         configuration=configurations[0],
-        rows=rows[rows["run"].isin(list(runs))],
+        rows=own[own["checkpoint"] != UNTRAINED],
+        untrained=own[own["checkpoint"] == UNTRAINED],
         runs=runs,
         rules=tuple(sorted({rule_of(values) for values in configurations}, key=_rule_order)),
         targets=tuple(sorted({str(values["data_options"].get("target") or "") for values in configurations})),

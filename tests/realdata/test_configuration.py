@@ -115,7 +115,7 @@ def test_a_schedule_of_sam_is_checked_and_its_default_leaves_the_hash_alone():
     assert RunConfiguration.from_dict(half.as_dict()) == half
     for changes, words in (
         ({"sam_from": 4}, "sam_from=4 with epochs=4"),
-        ({"sam_until": 0}, "sam_until=0; allowed: above sam_from"),
+        ({"sam_until": 0}, "sam_until=0; allowed: a finite number above sam_from"),
         ({"sam_from": -1}, "sam_from=-1"),
         ({"sam_from": 1, "method": "sgd", "rho": 0}, "methods with a perturbation"),
     ):
