@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from realdata.configuration import RunConfiguration
+from realdata.measures.protocols import READOUTS
 from realdata.predictions import PREDICTIONS, runs
 from realdata.predictions.runs import Design
 from realdata.settings.plan import Plan, make_plan
@@ -17,6 +18,10 @@ PLANNED = ("root", "roots", "out", "protocol", "evaluation_seed")
 
 TRAIN_EXAMPLES = 1024
 """Number of training images on which a checkpoint is measured: half of the protocol's, to save time."""
+
+
+PROBING: dict[str, Any] = {"train_examples": TRAIN_EXAMPLES, "readouts": list(READOUTS), "patience": 2}
+"""Options of the probing protocol that differ from its own."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ def request_of(settings: Mapping[str, Any]) -> Request:
                 found.setdefault(each.hash, each)
     shared: dict[str, Any] = {name: given[name] for name in PLANNED if name in given}
     # SGD's checkpoints are measured at SAM's radius, and few images are enough for a mean.
-    probing = {"train_examples": TRAIN_EXAMPLES, "rho": design.rho, **(given.get("probe_options") or {})}
+    probing = {**PROBING, "rho": design.rho, **(given.get("probe_options") or {})}
     first: dict[str, Any] = {"data": bases[0].data, "data_options": bases[0].data_options}
     plan = make_plan({**first, **shared, "probe_options": probing})
     plan = dataclasses.replace(plan, configurations=tuple(found.values()))

@@ -33,8 +33,9 @@ COLUMNS: dict[str, str] = {
 
 ``run`` is the hash of the configuration; ``setting`` the hash of all of it but method, effect, rho, seed and target
 environment, so that runs of one setting differ in the update rule, the seed and the target alone. ``level`` is NaN for
-the final checkpoint and for the untrained network (checkpoint ``untrained``, step 0); ``target``, ``split``, ``attribute`` and ``group`` are empty where they do not apply; ``low`` and
-``high`` bound the interval that the evaluation states (over images, not over seeds) and ``n`` counts the images.
+the final checkpoint and for the untrained network (checkpoint ``untrained``, step 0); ``target``, ``split``,
+``attribute`` and ``group`` are empty where they do not apply; ``low`` and ``high`` bound the interval that the
+evaluation states (over images, not over seeds) and ``n`` counts the images.
 """
 
 RULE = ("method", "effect", "rho", "seed")
