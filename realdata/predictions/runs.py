@@ -5,8 +5,10 @@ A *base setting* contains all settings of a training except update rule and seed
 
 ``main``     SGD and SAM at the main radius, with all seeds;
 ``effects``  SAM that keeps one of its two effects, at the main radius, with all seeds;
-``scan``     SAM at further radii, with the seeds of the scan; and
-``tuning``   SGD and SAM at the main radius with other learning rates and weight decays, with the seeds of the scan.
+``scan``     SAM at further radii, with the seeds of the scan;
+``tuning``   SGD and SAM at the main radius with other learning rates and weight decays, with the seeds of the scan; and
+``ceiling``  SGD on the hard attribute alone and on the easy one alone (:mod:`realdata.datasets.ceiling`), with the
+             seeds of the scan. A data set without an easy attribute has no such part.
 """
 
 from __future__ import annotations
@@ -16,11 +18,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from realdata.configuration import RunConfiguration
+from realdata.datasets.ceiling import EASY, HARD
+from realdata.results.parquet import CEILING
 from realdata.results.summary import SGD, Rule
+from realdata.settings.completion import data_option_names
 from realdata.settings.plan import SHARED, grids_of, make_plan, mapping, option_for
 from realdata.values import convert_value
 
-PARTS = ("main", "effects", "scan", "tuning")
+PARTS = ("main", "effects", "scan", "tuning", "ceiling")
 """Parts of the trainings, in the order in which they are done."""
 
 SCAN_FACTORS = (0.3, 3.0, 10.0)
@@ -63,7 +68,7 @@ class Design:
 
     Attributes:
         rho: main radius > 0. radii: further radii > 0. seeds: number of seeds of ``main`` and ``effects``, >= 1.
-        scan_seeds: number of seeds of ``scan`` and ``tuning``, >= 1.
+        scan_seeds: number of seeds of ``scan``, ``tuning`` and ``ceiling``, >= 1.
 
     Raises:
         ValueError: names the argument, its value and what is allowed.
@@ -137,12 +142,23 @@ def _of_part(part: str, base: RunConfiguration, design: Design) -> list[RunConfi
         return [with_rule(base, rule, seed) for seed in all_seeds for rule in design.effects.values()]
     if part == "scan":
         return [with_rule(base, radius_rule(radius), seed) for seed in few for radius in design.radii]
+    if part == "ceiling":
+        found = [ceiling(base, attribute, seed) for seed in few for attribute in (HARD, EASY)]
+        return [configuration for configuration in found if configuration is not None]
     return [
         with_rule(base.replace(lr=rate, weight_decay=decay), rule, seed)
         for seed in few
         for rate, decay in tuning_pairs(base)[1:]
         for rule in (SGD, design.sam)
     ]
+
+
+def ceiling(base: RunConfiguration, attribute: str, seed: int) -> RunConfiguration | None:
+    """The base setting trained by SGD on one attribute alone, ``"hard"`` or ``"easy"``; None if the data set has none
+    such."""
+    if CEILING not in data_option_names(base.data):
+        return None
+    return with_rule(base.replace(data_options={**base.data_options, CEILING: attribute}), SGD, seed)
 
 
 def with_rule(base: RunConfiguration, rule: Rule, seed: int) -> RunConfiguration:

@@ -16,7 +16,7 @@ from realdata.commands import predict
 from realdata.datasets import loading
 from realdata.predictions import PREDICTIONS, Design, base_settings, trainings
 from realdata.predictions.filter_evidence import FilterEvidence
-from realdata.predictions.request import request_of
+from realdata.predictions.request import PROBING, request_of
 from realdata.predictions.runs import OWN, tuning_pairs
 from realdata.predictions.tables import (
     COLUMNS,
@@ -59,7 +59,11 @@ def test_the_runs_of_a_base_setting_are_these() -> None:
         for method, rho in (("sgd", 0.0), ("sam", 0.1))
         for seed in range(3)
     ]
+    expected += [("sgd", "full", 0.0, *pair, seed) for seed in range(3) for _ in ("hard", "easy")]
     assert sorted(found) == sorted(expected)
+    alone = [(c.data_options["ceiling"], c.seed, c.method) for c in trainings(setting, Design(), {"ceiling"})]
+    assert alone == [(attribute, seed, "sgd") for seed in range(3) for attribute in ("hard", "easy")]
+    assert not trainings(base(data="pacs"), Design(), {"ceiling"})
     assert len(found) == 41
     # The first ten are the comparison that most predictions need, seed after seed.
     assert found[:2] == [expected[0], expected[5]]
@@ -270,7 +274,7 @@ def test_from_training_to_verdicts_and_again_without_training(
     expected = (wide["gini_phantom"] - wide["gini_real"]).groupby("seed").mean().mean()
     assert a.estimate == pytest.approx(expected)
     content = json.loads((out / "predictions.json").read_text())
-    assert content["plan"]["probe_options"] == {"train_examples": 1024, "rho": 0.1}
+    assert content["plan"]["probe_options"] == {**PROBING, "rho": 0.1}
     assert content["data"][0]["runs"] == {"done": 6}
     # Again, by the folder alone, without data and without training: the same verdicts, byte by byte.
     before = {name: digest(out / name) for name in ("predictions.parquet", "verdict.md", "figures/R4.pdf")}

@@ -192,5 +192,5 @@ def test_an_untrained_network_of_one_seed_gives_no_range(tmp_path: Path) -> None
     made(tmp_path, World(untrained=0.6), Design(seeds=1))
     for path in (tmp_path / "runs").glob("*/rows.json"):
         stored = json.loads(path.read_text())
-        assert stored["checkpoints"]["start"]["step"] == 0
+        assert stored["checkpoints"]["untrained"]["step"] == 0
     assert range_of(made(tmp_path, World(untrained=0.6), Design(seeds=1))).words == "dynamic range unknown"
