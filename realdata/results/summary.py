@@ -54,6 +54,8 @@ MEASURES = (
     Measure("accuracy", "", "test", "Accuracy", lower_is_better=False),
     Measure("gini_real", "", "train", "Gini coefficient of the example weights"),
     Measure("gini_phantom", "", "train", "Gini coefficient at the phantom point"),
+    Measure("probing_log_loss", "hard", "probe", "Hard probing log loss (nats)"),
+    Measure("probing_log_loss", "easy", "probe", "Easy probing log loss (nats)"),
 )
 
 
@@ -248,6 +250,31 @@ def values_of(panel: Panel, measure: Measure) -> Values:
     if len(panel.targets) > 1:
         _add_mean_of_targets(panel, found, missing, loss)
     return Values(found, missing, loss)
+
+
+def baselines(panel: Panel, measure: Measure) -> dict[str, Values]:
+    """Numbers with which a probing measure is compared, by name, under the keys of SGD: those of the untrained network
+    (at the end alone) and of the network trained on the measure's attribute alone, as far as they were measured."""
+    if not measure.split.startswith("probe"):
+        return {}
+    found = {"untrained network": values_of(_untrained_panel(panel), measure)}
+    if measure.attribute in panel.ceilings:
+        ceiling = values_of(panel.ceilings[measure.attribute], measure)
+        found[f"SGD on the {measure.attribute} attribute alone"] = ceiling
+    return {name: values for name, values in found.items() if values.found}
+
+
+def _untrained_panel(panel: Panel) -> Panel:
+    """The untrained networks as runs of SGD, one per seed and target, because all update rules start from the same."""
+    measured = set(panel.untrained["run"])
+    runs: dict[tuple[int, str], tuple[str, Mapping[str, Any]]] = {}
+    for name, run in panel.runs.items():
+        values = run["configuration"]
+        if name in measured:
+            as_sgd = {**values, "method": SGD[0], "effect": SGD[1], "rho": SGD[2]}
+            place = int(values["seed"]), str(values["data_options"].get("target") or "")
+            runs.setdefault(place, (name, {**run, "configuration": as_sgd}))
+    return replace(panel, rows=panel.untrained, runs=dict(runs.values()), rules=(SGD,), levels=(None,))
 
 
 def _why(run: Mapping[str, Any], level: float | None, undefined: bool, measured: bool) -> str:
