@@ -2,6 +2,7 @@
 
     python -m realdata predict --data cifar_mnist,pacs,celeba,waterbirds --root data --out out/predict
     python -m realdata predict --data waterbirds --predictions R1,R4 --seeds 3 --dry-run --root data
+    python -m realdata predict --data fmnist_mnist --root data --quick
     python -m realdata predict plan.yaml --no-train
     python -m realdata predict --out out/predict                (with the settings of the last call)
 
@@ -61,6 +62,9 @@ def parser() -> OneLineParser:
     made.add_argument(
         "--embedding", metavar="NAME", help="what represents an image in R7: pixels or frozen:NAME (default pixels)"
     )
+    made.add_argument(
+        "--quick", action="store_true", help="a first look in minutes: R8 and R13 with 3 seeds on a small network"
+    )
     add_job_flags(made)
     made.add_argument("--out", metavar="DIR", help=f"folder of the results (default {DEFAULT_OUT})")
     add_executor_flags(made)
@@ -104,6 +108,8 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
     for name in ("scan_seeds", "lsam_rho", "embedding"):
         if getattr(options, name) is not None:
             settings[name] = getattr(options, name)
+    if options.quick:
+        settings["quick"] = True
     for name in ("predictions", "radii"):
         if getattr(options, name) is not None:
             settings[name] = [part.strip() for part in getattr(options, name).split(",") if part.strip()]

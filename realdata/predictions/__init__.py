@@ -17,6 +17,7 @@ from realdata.predictions import (
     r7_filter,
     r8_heads,
     r12_halves,
+    r13_range,
 )
 from realdata.predictions.data import PredictionData, prediction_data
 from realdata.predictions.dynamic_range import dynamic_range
@@ -39,6 +40,7 @@ PREDICTIONS = {
     module.PREDICTION.name: module.PREDICTION
     for module in (
         r1_probing, r2_weights, r3_responses, r4_contraction, r5_radius, r6_effects, r7_filter, r8_heads, r12_halves,
+        r13_range,
     )
 }  # fmt: skip
 """All predictions by name, in order."""

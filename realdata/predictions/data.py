@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from realdata.configuration import RunConfiguration
 from realdata.predictions.intervals import MATCH, mean_per_seed
-from realdata.predictions.runs import Design, trainings, with_rule
+from realdata.predictions.runs import Design, ceiling, trainings, with_rule
 from realdata.results.parquet import setting_of_values
 from realdata.results.summary import SGD, Measure, Panel, Rule, Values, losses_match, panels, values_of
 from realdata.sweeps.jobs import WAITING
@@ -96,6 +96,12 @@ class PredictionData:
         """The network of a run before its first step; None if it was not measured."""
         found = self._checkpoints.get(with_rule(self.base, rule, seed).hash, ())
         return next((at for at in found if not at.step), None)
+
+    def ceiling(self, attribute: str, seed: int) -> At | None:
+        """The final checkpoint of the network trained on one attribute alone; None if there is none."""
+        trained = ceiling(self.base, attribute, seed)
+        found = self._checkpoints.get(trained.hash, ()) if trained is not None else ()
+        return next((at for at in found if at.level is None and at.step), None)
 
     def final(self, rule: Rule, seed: int) -> At | None:
         """The final checkpoint of a run; None if it has none."""

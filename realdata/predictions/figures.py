@@ -99,8 +99,8 @@ def _wrapped(text: str, width: int) -> str:
     return "\n".join(textwrap.wrap(text, width))
 
 
-def _intervals(axes: Axes, lines: Sequence[tuple[str, SeedInterval, str, str]]) -> None:
-    """Forest plot: (name, interval, colour, label in the legend) from top to bottom."""
+def _intervals(axes: Axes, lines: Sequence[tuple[str, SeedInterval, str, str]], *, zero: bool = True) -> None:
+    """Forest plot: (name, interval, colour, label in the legend) from top to bottom, with a line at 0 or without."""
     if not lines:
         raise _Nothing
     seen: set[str] = set()
@@ -111,7 +111,8 @@ def _intervals(axes: Axes, lines: Sequence[tuple[str, SeedInterval, str, str]]) 
             markersize=5, capsize=3, linewidth=1.6, label=label if label and label not in seen else None,
         )  # fmt: skip
         seen.add(label)
-    axes.axvline(0, color="0.6", linewidth=1.0, zorder=0)
+    if zero:
+        axes.axvline(0, color="0.6", linewidth=1.0, zorder=0)
     axes.set_yticks([-place for place in range(len(lines))], [name for name, *_ in lines])
     axes.set_ylim(-len(lines) + 0.4, 0.6)
 
@@ -280,6 +281,14 @@ def _draw_halves(axes: Axes, evidence: Evidence) -> None:
     axes.locator_params(axis="x", nbins=5)
 
 
+def _draw_range(axes: Axes, evidence: Evidence) -> None:
+    colours = {"SGD": COLOURS["sgd"], "SAM": COLOURS["sam"]}
+    lines = [(name, interval, colours.get(name, COLOURS["asam"]), "") for name, interval in evidence.plot.items()]
+    _intervals(axes, lines, zero=False)
+    axes.set_xlabel("hard probing error", fontsize=8)
+    axes.locator_params(axis="x", nbins=5)
+
+
 DRAWINGS: dict[str, tuple[Draw, float]] = {
     "R1": (_draw_probing, 3.2),
     "R2": (_draw_weights, 3.2),
@@ -290,5 +299,6 @@ DRAWINGS: dict[str, tuple[Draw, float]] = {
     "R7": (_draw_filter, 3.2),
     "R8": (_draw_heads, 3.6),
     "R12": (_draw_halves, 2.6),
+    "R13": (_draw_range, 2.8),
 }
 """Drawing function of each prediction, and the height of its panels in inches."""

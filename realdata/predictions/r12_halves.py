@@ -69,6 +69,6 @@ PREDICTION = RealPrediction(
         PartSpec("a", "first half against second half", SIGN_RULE_NEGATIVE, "probing error"),
         PartSpec("b", "first half against SAM throughout", SIGN_RULE_NEGATIVE, "probing error", counts=False),
     ),
-    needs=("main", "halves"),
+    needs=("main", "halves", "ceiling"),
     judge=judge,
 )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from realdata.results.summary import (
     ALL_TARGETS,
     MEASURES,
+    SGD,
     Cell,
     Key,
     Measure,
     Panel,
     Values,
+    baselines,
     losses_match,
     plain_key,
     rule_name,
@@ -25,6 +27,8 @@ OVERSHOOT = 0.5
 
 MISMATCH = 1.5
 """A difference between checkpoints whose training losses differ by more than this factor is marked."""
+
+NO_LEVEL = "one number, which stands in the last column: a network that is not trained reaches no level"
 
 EVALUATE_MORE = "see the table of training losses; more evaluations per epoch bring it closer"
 
@@ -79,7 +83,24 @@ def _measure_table(panel: Panel, measure: Measure, values: Values, target: str) 
     caption = (
         f"{measure.title}{better}. {what_it_is(panel, target)}; mean ± half width of the 95 % t-interval over seeds"
     )
-    return _table(panel, values, target, caption, values.cell, signed=False)
+    table = _table(panel, values, target, caption, values.cell, signed=False)
+    return _with_baselines(table, panel, measure, target)
+
+
+def _with_baselines(table: TextTable, panel: Panel, measure: Measure, target: str) -> TextTable:
+    """A table with further rows: the untrained network, and what training on the attribute alone reaches."""
+    rows, notes = list(table.rows), list(table.notes)
+    for name, values in baselines(panel, measure).items():
+        row = [TableCell(name)]
+        for level in panel.levels:
+            key: Key = SGD, target, level
+            cell = values.cell(key)
+            remarks = _remarks(cell, values, key, signed=False)
+            if cell.mean is None and not remarks:
+                remarks = [NO_LEVEL]
+            row.append(TableCell(format_cell(cell), tuple(_note(notes, remark) for remark in remarks)))
+        rows.append(row)
+    return replace(table, rows=rows, notes=notes)
 
 
 def _difference_table(panel: Panel, measure: Measure, values: Values, target: str) -> TextTable:

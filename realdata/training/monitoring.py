@@ -21,21 +21,25 @@ BATCH = 128
 """Examples per forward pass without gradient. With more, activations do not fit into the cache of a CPU."""
 
 MONITORED = 4096
-"""Number of validation and of test images that are measured during training, divided equally among the groups."""
-MONITORED_PER_GROUP = 64, 1024
+"""Largest number of validation and of test images that are measured during training, divided equally among the groups.
+There are no more than training images, so that measuring takes no longer than an epoch."""
+MONITORED_PER_GROUP = 16, 1024
 """Smallest and largest number of them per group, where a group has as many."""
 
 _MONITOR_STREAM = 2
 """Stream of random numbers, separate from order and augmentation."""
 
 
-def monitored_per_group(groups: int) -> int:
+def monitored_per_group(groups: int, training: int = MONITORED) -> int:
     """Maximum number of images of each group that are measured in a split.
 
     The total is limited, because with many groups the measurement would otherwise take as long as the training.
+
+    Args:
+        groups: number of groups. training: number of training images.
     """
     least, most = MONITORED_PER_GROUP
-    return min(most, max(least, MONITORED // groups))
+    return min(most, max(least, min(MONITORED, training) // groups))
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Monitor:
         if limit is not None and limit < len(training):
             training = np.sort(random.permutation(training)[:limit])
         rows = {"training": training}
-        most = monitored_per_group(len(data.group_names))
+        most = monitored_per_group(len(data.group_names), len(data.rows(TRAIN)))
         for split in (VALIDATION, TEST):
             shuffled = random.permutation(data.rows(split))
             if len(shuffled):

@@ -114,6 +114,25 @@ def test_r12_on_planted_halves(by_half: dict[str, float], expected: str, tmp_pat
     assert one.verdicts["R12"].verdict == expected
 
 
+@pytest.mark.parametrize(
+    ("world", "expected"),
+    [
+        # SGD ends at 0.30 on average and scatters by 0.016 over seeds.
+        (World(untrained=0.6, ceiling=0.1, noise=0.002), HOLDS),
+        (World(untrained=0.33, ceiling=0.1, noise=0.002), NO_RANGE),
+        (World(untrained=0.6, ceiling=0.7, noise=0.002), UNDECIDED),
+    ],
+)
+def test_r13_on_planted_ranges(world: World, expected: str, tmp_path: Path) -> None:
+    """Training that moves nothing has no range; a ceiling above the untrained error leaves no room to judge."""
+    one = judge_setting(made(tmp_path, world, FIVE), [PREDICTIONS["R13"]])
+    assert one.verdicts["R13"].verdict == expected, one.verdicts["R13"].reason
+    if expected == HOLDS:
+        share = one.evidence["R13"].findings["c"].interval
+        assert share is not None
+        assert share.mean == pytest.approx(0.56, abs=0.03)
+
+
 def test_an_undecided_finding_says_what_could_have_been_seen() -> None:
     numbers = [0.05, -0.08, 0.02, -0.03, 0.06]
     found = sign(numbers)
@@ -244,5 +263,5 @@ def test_an_untrained_network_of_one_seed_gives_no_range(tmp_path: Path) -> None
     made(tmp_path, World(untrained=0.6), Design(seeds=1))
     for path in (tmp_path / "runs").glob("*/rows.json"):
         stored = json.loads(path.read_text())
-        assert stored["checkpoints"]["start"]["step"] == 0
+        assert stored["checkpoints"]["untrained"]["step"] == 0
     assert range_of(made(tmp_path, World(untrained=0.6), Design(seeds=1))).words == "dynamic range unknown"

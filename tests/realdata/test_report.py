@@ -121,6 +121,44 @@ def test_losses_that_do_not_match_are_marked(tmp_path: Path) -> None:
     assert difference.notes[0].startswith("the training losses of the two differ by more than a factor of 1.5")
 
 
+def test_tables_about_probing_have_rows_of_the_untrained_network_and_the_ceiling(tmp_path: Path) -> None:
+    for seed in SEEDS:
+        start = {"untrained": (None, 0.7, [row("probing_error", 0.5 + 0.1 * seed, "hard")])}
+        for rule in ({}, {"method": "sam", "rho": 0.1}):
+            store(tmp_path, seed=seed, stages={**start, **stages(0.3)}, **rule)
+        if seed < 2:
+            store(tmp_path, seed=seed, stages=stages(0.1 + 0.02 * seed), data_options={"ceiling": "hard"})
+    panel = only_panel(tmp_path)
+    assert (len(panel.runs), len(panel.ceilings["hard"].runs)) == (6, 2)
+    tables = {each.stem: each.table for each in panel_tables(panel)}
+    hard = tables["probing_error-hard"]
+    assert [cells[0].text for cells in hard.rows] == [
+        "SGD", "SAM, rho = 0.1", "untrained network", "SGD on the hard attribute alone"
+    ]  # fmt: skip
+    texts = [[cell.text for cell in cells[1:]] for cells in hard.rows[2:]]
+    assert texts[0] == ["—", "—", "0.600 ± 0.248"]
+    assert [text.split()[0] for text in texts[1]] == ["0.210", "0.160", "0.110"]
+    assert hard.rows[2][1].notes == (len(hard.notes),)
+    assert "reaches no level" in hard.notes[-1]
+    assert [cells[0].text for cells in tables["probing_error-easy"].rows] == ["SGD", "SAM, rho = 0.1"]
+    assert [cells[0].text for cells in tables["probing_error-hard-difference"].rows] == ["SAM, rho = 0.1"]
+    assert not any("untrained" in cells[0].text for cells in tables["worst_group_accuracy"].rows)
+
+
+def test_figures_show_the_untrained_network_and_the_ceiling(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from realdata.results.figures import against_loss
+
+    start = {"untrained": (None, 0.7, [row("probing_error", 0.5, "hard")])}
+    store(tmp_path, stages={**start, **stages(0.3)})
+    store(tmp_path, stages=stages(0.1), data_options={"ceiling": "hard"})
+    panel = only_panel(tmp_path)
+    figure = against_loss(panel, {HARD: values_of(panel, HARD)}, "")
+    lines = {str(line.get_label()): line.get_ydata() for line in figure.axes[0].lines}
+    assert set(lines["untrained network"]) == {0.5}
+    assert set(lines["SGD on the probed attribute alone"]) == {0.1}
+
+
 def test_tables_name_the_data_the_seeds_and_stand_out_where_the_interval_excludes_zero(sweep_folder: Path) -> None:
     tables = {each.stem: each.table for each in panel_tables(only_panel(sweep_folder))}
     assert all("Made up, 3 seeds" in table.caption for table in tables.values())

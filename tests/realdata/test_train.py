@@ -263,7 +263,8 @@ def test_accuracies_of_groups_are_those_of_the_model(tmp_path: Path) -> None:
 
 
 def test_the_images_measured_during_training_are_limited_in_total(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [monitored_per_group(groups) for groups in (1, 4, 25, 100)] == [1024, 1024, 163, 64]
+    assert [monitored_per_group(groups) for groups in (1, 4, 25, 100)] == [1024, 1024, 163, 40]
+    assert monitored_per_group(4, training=400) == 100
     monkeypatch.setattr("realdata.training.monitoring.MONITORED", 8)
     monkeypatch.setattr("realdata.training.monitoring.MONITORED_PER_GROUP", (1, 1024))
     data = toy()
