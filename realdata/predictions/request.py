@@ -20,7 +20,7 @@ TRAIN_EXAMPLES = 1024
 """Number of training images on which a checkpoint is measured: half of the protocol's, to save time."""
 
 
-PROBING: dict[str, Any] = {"train_examples": TRAIN_EXAMPLES, "readouts": list(READOUTS), "patience": 2}
+PROBING: dict[str, Any] = {"train_examples": TRAIN_EXAMPLES, "readouts": list(READOUTS), "patience": 1}
 """Options of the probing protocol that differ from its own."""
 
 

@@ -59,9 +59,54 @@ def panel_tables(panel: Panel, measures: Sequence[Measure] = MEASURES) -> list[N
             if _has_other_rules(panel):
                 difference = _difference_table(panel, measure, found, target)
                 made.append(NamedTable(f"{stem}-difference", difference, detail))
+        hardness = hardness_table(panel, target)
+        if hardness is not None:
+            made.append(
+                NamedTable("-".join(part for part in ("which_attribute_is_hard", word) if part), hardness, detail)
+            )
         losses = _loss_table(panel, next(iter(present.values())), target)
         made.append(NamedTable("-".join(part for part in ("training_loss", word) if part), losses, detail))
     return made
+
+
+def hardness_table(panel: Panel, target: str) -> TextTable | None:
+    """Which attribute is hard, as measured: the probing errors of both. None if only one was probed.
+
+    The data set's card calls one attribute hard and the other easy; these numbers may say otherwise.
+    """
+    measures = {attribute: Measure("probing_error", attribute, "probe", "") for attribute in ("hard", "easy")}
+    lines: dict[str, list[Cell]] = {}
+    for attribute, measure in measures.items():
+        values = values_of(panel, measure)
+        if not values.found:
+            return None
+        trained = [values.cell((SGD, target, level)) for level in panel.levels]
+        reached = next((cell for cell in trained[:-1] if cell.mean is not None), Cell(None, None, 0, 0))
+        beside = list(baselines(panel, measure).items())
+        of = {name.split()[0]: found.cell((SGD, target, None)) for name, found in beside}
+        nothing = Cell(None, None, 0, 0)
+        lines[attribute] = [of.get("untrained", nothing), reached, trained[-1], of.get("SGD", nothing)]
+    notes: list[str] = []
+    rows = []
+    for attribute, cells in lines.items():
+        row = [TableCell(f"called {attribute}")]
+        for cell in cells:
+            numbers = () if cell.mean is not None else (_note(notes, "not measured"),)
+            row.append(TableCell(format_cell(cell), numbers))
+        rows.append(row)
+    pairs = list(zip(lines["hard"], lines["easy"], strict=True))
+    signs = [one.mean > other.mean for one, other in pairs if one.mean is not None and other.mean is not None]
+    if not signs:
+        return None
+    said = (
+        "the attribute called hard" if all(signs) else "the attribute called easy" if not any(signs) else "not settled"
+    )
+    caption = (
+        f"Which attribute is hard, as measured: probing errors, larger is harder. {what_it_is(panel, target)}; mean ±"
+        f" half width of the 95 % t-interval over seeds. Harder in every column: {said}"
+    )
+    headings = ["", "untrained", "SGD at the first level", "SGD at the end", "trained on it alone"]
+    return TextTable(caption, headings, rows, notes)
 
 
 def _has_other_rules(panel: Panel) -> bool:
