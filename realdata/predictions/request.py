@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from realdata.configuration import RunConfiguration
-from realdata.measures.protocols import READOUTS
 from realdata.predictions import PREDICTIONS, runs
 from realdata.predictions.runs import Design
 from realdata.settings.plan import Plan, make_plan
@@ -20,7 +19,12 @@ TRAIN_EXAMPLES = 1024
 """Number of training images on which a checkpoint is measured: half of the protocol's, to save time."""
 
 
-PROBING: dict[str, Any] = {"train_examples": TRAIN_EXAMPLES, "readouts": list(READOUTS), "patience": 1}
+PROBING: dict[str, Any] = {
+    "train_examples": TRAIN_EXAMPLES,
+    "readouts": ["placed"],
+    "inverse_penalties": [1.0, 0.1, 0.01, 0.001, 0.0001],
+    "patience": 1,
+}
 """Options of the probing protocol that differ from its own."""
 
 

@@ -161,9 +161,9 @@ def test_runs_that_share_a_seed_see_the_same_batches(tmp_path: Path, monkeypatch
     seen: dict[str, list[Any]] = {}
     real_step = TrainingStep.step
 
-    def step(self: TrainingStep, inputs: Any, labels: Any, lr: float) -> Any:
+    def step(self: TrainingStep, inputs: Any, labels: Any, lr: float, rho: float) -> Any:
         seen[key].append((inputs.clone(), labels.clone()))
-        return real_step(self, inputs, labels, lr)
+        return real_step(self, inputs, labels, lr, rho)
 
     monkeypatch.setattr(TrainingStep, "step", step)
     for key, changes in {
