@@ -4,7 +4,7 @@
     python -m realdata run cifar_mnist --root data --rho 0.1  train once and print the results
     python -m realdata sweep plan.yaml                        train many times, write one table of results
     python -m realdata report --out out/sweep                 make tables and figures from a sweep
-    python -m realdata predict --data celeba --root data      test the theory's predictions R1 to R7
+    python -m realdata predict --data celeba --root data      test the theory's predictions
     python -m realdata phase_plane --out out/predict          draw real networks in the theory's phase plane
     python -m realdata phase_diagram --data celeba            draw a phase diagram of heads on real features
     python -m realdata download mnist --root data             download MNIST, Fashion-MNIST or CIFAR-10

@@ -42,6 +42,10 @@ DEFAULT_LEVELS = (0.4, 0.2, 0.1, 0.05, 0.02, 0.01)
 """Training losses at which methods are compared (nats per example, natural logarithm)."""
 
 
+ADDED_LATER: dict[str, Any] = {"sam_from": 0.0, "sam_until": None}
+"""Settings that are younger than the first stored runs, with their defaults. At its default such a setting is not part
+of the hashed text, so that the hashes of finished runs stay what they are."""
+
 STORED_NAMES = {"on_decode_error": "broken"}
 """Fields that have another name in files and in the hashed text, for compatibility with the first stored runs."""
 
@@ -61,6 +65,8 @@ class RunConfiguration:
         method, effect: the update rule, and which of SAM's two effects it keeps (``"full"`` both, ``"weights"``,
             ``"jacobian"``), see :class:`kernels.SAM`.
         rho: radius of the perturbation, >= 0; with 0 every method is plain training.
+        sam_from, sam_until: epochs between which the perturbation is on; outside of them the method is plain training.
+            Fractions are allowed; ``sam_until`` None is the end of training.
         base: base optimizer. lr, momentum, weight_decay: its options (momentum is Adam's beta_1).
         batch_size, epochs: examples per step, passes over the training set.
         schedule: learning-rate schedule; ``"step"`` divides by 10 at 1/2 and 3/4 of the epochs.
@@ -102,6 +108,8 @@ class RunConfiguration:
     evaluation_examples: int | None = None
     seed: int = 0
     precision: str = "float32"
+    sam_from: float = 0.0
+    sam_until: float | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -120,7 +128,7 @@ class RunConfiguration:
         for name in ("batch_size", "epochs", "evaluations_per_epoch"):
             require_whole(name, getattr(self, name), 1)
         require_whole("seed", self.seed, 0)
-        for name in ("rho", "momentum", "weight_decay", "warmup_epochs"):
+        for name in ("rho", "momentum", "weight_decay", "warmup_epochs", "sam_from"):
             _require(name, getattr(self, name), lambda value: value >= 0, "a finite number >= 0")
         _require("lr", self.lr, lambda value: value > 0, "a finite number > 0")
         _require("momentum", self.momentum, lambda value: value < 1, "a number in [0, 1)")
@@ -134,17 +142,29 @@ class RunConfiguration:
             raise ValueError(f"rho=0 with method={self.method!r}; allowed: a finite number > 0, or method='sgd'")
         if self.method == "sgd" and self.effect != "full":
             raise ValueError(f"effect={self.effect!r} with method='sgd'; allowed: 'full'")
+        if self.sam_until is not None:
+            allowed = f"a finite number above sam_from={self.sam_from}, or None"
+            _require("sam_until", self.sam_until, lambda value: value > self.sam_from, allowed)
+            object.__setattr__(self, "sam_until", float(self.sam_until))
+        if self.sam_from >= self.epochs:
+            raise ValueError(f"sam_from={self.sam_from!r} with epochs={self.epochs}; allowed: below the epochs")
+        if self.method == "sgd" and (self.sam_from, self.sam_until) != (0, None):
+            raise ValueError("sam_from and sam_until with method='sgd'; allowed: methods with a perturbation")
         # One order and one type for equal settings, so that the hash does not depend on how they were written.
         object.__setattr__(self, "levels", tuple(sorted({float(level) for level in self.levels}, reverse=True)))
         for name in ("data_options", "model_options"):
             object.__setattr__(self, name, dict(sorted(getattr(self, name).items())))
-        for name in ("rho", "lr", "momentum", "weight_decay", "warmup_epochs"):
+        for name in ("rho", "lr", "momentum", "weight_decay", "warmup_epochs", "sam_from"):
             object.__setattr__(self, name, float(getattr(self, name)))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; :meth:`from_dict` is the inverse."""
         values = {**dataclasses.asdict(self), "levels": list(self.levels)}
-        return {STORED_NAMES.get(name, name): value for name, value in values.items()}
+        return {
+            STORED_NAMES.get(name, name): value
+            for name, value in values.items()
+            if name not in ADDED_LATER or value != ADDED_LATER[name]
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunConfiguration:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from realdata.configuration import ON_DECODE_ERROR
-from realdata.datasets.base import SPLIT_NAMES
+from realdata.datasets.base import SPLIT_NAMES, UNUSED
 from realdata.settings.flags import add_root_flag, root_folder
 from sambalance_tools.command_line import OneLineParser, add_former_flag, module_parser
 from sambalance_tools.tables import text_table
@@ -125,19 +125,23 @@ def print_counts(contents: Contents, note: str) -> None:
     groups, environments, labels = (
         len(names) for names in (contents.group_names, contents.environment_names, contents.label_names)
     )
-    split = contents.split.astype(np.int64)
+    used = contents.split != UNUSED
+    split, environment, group, label = (
+        values[used].astype(np.int64)
+        for values in (contents.split, contents.environment, contents.group, contents.label)
+    )
     if environments > 1:
-        by_split = cross_tabulate(contents.environment, environments, split, len(SPLIT_NAMES))
+        by_split = cross_tabulate(environment, environments, split, len(SPLIT_NAMES))
         print_table(
             f"images by environment and split {note}".rstrip(), contents.environment_names, SPLIT_NAMES, by_split
         )
-        rows, names = contents.group, contents.group_names
+        rows, names = group, contents.group_names
         if groups == environments * labels:
-            rows, names = contents.label, contents.label_names
+            rows, names = label, contents.label_names
         title, columns = "images by {} and environment", contents.environment_names
-        table = cross_tabulate(rows, len(names), contents.environment, environments)
+        table = cross_tabulate(rows, len(names), environment, environments)
     else:
-        rows, names, title, columns = contents.group, contents.group_names, "images by {} and split", SPLIT_NAMES
+        rows, names, title, columns = group, contents.group_names, "images by {} and split", SPLIT_NAMES
         table = cross_tabulate(rows, groups, split, len(SPLIT_NAMES))
     kind = "class" if names is contents.label_names else "group"
     if len(names) <= MANY_GROUPS:

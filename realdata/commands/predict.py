@@ -1,7 +1,8 @@
-"""Test the theory's predictions R1 to R7 on real data: train the networks, evaluate them, and judge each prediction.
+"""Test the theory's predictions R1, R2, ... on real data: train the networks, evaluate them, and judge each prediction.
 
     python -m realdata predict --data cifar_mnist,pacs,celeba,waterbirds --root data --out out/predict
     python -m realdata predict --data waterbirds --predictions R1,R4 --seeds 3 --dry-run --root data
+    python -m realdata predict --data fmnist_mnist --root data --quick
     python -m realdata predict plan.yaml --no-train
     python -m realdata predict --out out/predict                (with the settings of the last call)
 
@@ -48,7 +49,7 @@ def parser() -> OneLineParser:
     made = module_parser("realdata predict", __doc__)
     made.add_argument("file", nargs="?", metavar="FILE.yaml", help="file with settings; flags override it")
     made.add_argument("--data", metavar="NAME,..", help="names of the data sets")
-    made.add_argument("--predictions", metavar="R1,..", help="which of R1 to R7 to test (default all)")
+    made.add_argument("--predictions", metavar="R1,..", help="which predictions to test, such as R1,R8 (default all)")
     made.add_argument("--rho", type=float, metavar="X", help="main radius of SAM's perturbation (default 0.1)")
     made.add_argument("--radii", metavar="X,..", help="further radii for R5 (default 0.3, 3 and 10 times --rho)")
     made.add_argument("--seeds", type=int, metavar="N", help="number of seeds: 0 to N-1 (default 5)")
@@ -56,7 +57,13 @@ def parser() -> OneLineParser:
         "--scan-seeds", type=int, metavar="N", help="number of seeds for the further radii and for R1 (c) (default 3)"
     )
     made.add_argument(
+        "--lsam-rho", type=float, metavar="X", help="radius of last-layer SAM in R8 (default: without it)"
+    )
+    made.add_argument(
         "--embedding", metavar="NAME", help="what represents an image in R7: pixels or frozen:NAME (default pixels)"
+    )
+    made.add_argument(
+        "--quick", action="store_true", help="a first look in minutes: R8 and R13 with 3 seeds on a small network"
     )
     add_job_flags(made)
     made.add_argument("--out", metavar="DIR", help=f"folder of the results (default {DEFAULT_OUT})")
@@ -98,9 +105,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
     """Settings of the file, overridden by flags. Without both: the settings of the last call with this OUT."""
     settings = settings_from(options)
-    for name in ("scan_seeds", "embedding"):
+    for name in ("scan_seeds", "lsam_rho", "embedding"):
         if getattr(options, name) is not None:
             settings[name] = getattr(options, name)
+    if options.quick:
+        settings["quick"] = True
     for name in ("predictions", "radii"):
         if getattr(options, name) is not None:
             settings[name] = [part.strip() for part in getattr(options, name).split(",") if part.strip()]

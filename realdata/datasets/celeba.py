@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realdata.datasets.base import SUBSET, TEST, TRAIN, VALIDATION, Card
+from realdata.datasets.ceiling import CEILING_HELP, NONE, require_ceiling, with_ceiling
 from realdata.datasets.folders import count_words, first_folder
 from realdata.datasets.sources import FileSource
 from realdata.datasets.specification import Contents, DataProblem, DataSetSpec, as_codes
@@ -31,6 +32,7 @@ OPTIONS_HELP = {
     "label": "attribute to classify (hard): any of the 40, if the table contains it",
     "attribute": "attribute correlated with the label (easy): any of the 40, if the table contains it",
     "transform": f"how a file becomes pixels: {', '.join(TRANSFORMS)}; auto: group_dro from 128 pixels on",
+    "ceiling": CEILING_HELP,
 }
 SPLITS = (TRAIN, VALIDATION, TEST)
 
@@ -42,9 +44,11 @@ class Options:
     label: str = "Blond_Hair"
     attribute: str = "Male"
     transform: str = AUTO
+    ceiling: str = NONE
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "transform", canonical_name(self.transform))
+        require_ceiling(self.ceiling)
         if self.label == self.attribute:
             raise ValueError(f"attribute={self.attribute!r} is also the label; allowed: two different attributes")
 
@@ -80,7 +84,7 @@ def inspect(root: Path, options: Options) -> Contents:
     names = tuple(name for name, found in zip(rows.names, there, strict=True) if found)
     label, attribute, split = rows.label[there], rows.attribute[there], rows.split[there]
     require_splits(split, rows.path)
-    return Contents(
+    contents = Contents(
         title="CelebA" if len(names) == PUBLISHED else f"CelebA subset ({len(names):,} images)",
         differences=() if len(names) == PUBLISHED else (SUBSET,),
         source=FileSource(base, names, stamps[there], PRESETS, options.transform),
@@ -93,6 +97,7 @@ def inspect(root: Path, options: Options) -> Contents:
         if there.all() or len(rows.names) == PUBLISHED
         else (f"{count_words(int((~there).sum()), 'image')} named in {rows.path} are missing and left out",),
     )
+    return with_ceiling(contents, options.ceiling)
 
 
 def _spoken(attribute: str) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from realdata.datasets.base import Card
+from realdata.datasets.ceiling import NONE
 from realdata.datasets.dominoes import PAIRING_HELP, check_pairing, paired, read_block
 from realdata.datasets.labelled import CIFAR_TREE, CLASSES, FASHION_TREE, MNIST_TREE
 from realdata.datasets.specification import Contents, DataSetSpec
@@ -40,6 +41,8 @@ class Options:
     correlation: float = 1.0
     validation: float = 0.1
     examples_per_class: int | None = None
+    partners: int = 1
+    ceiling: str = NONE
     seed: int = 0
 
     def __post_init__(self) -> None:

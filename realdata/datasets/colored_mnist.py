@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from realdata.datasets.base import Card, Images
 from realdata.datasets.cache import digest
+from realdata.datasets.ceiling import CEILING_HELP, NONE, require_ceiling, with_ceiling
 from realdata.datasets.domains import TargetOptions, deal_environments, options_help, target_splits
 from realdata.datasets.labelled import MNIST_TREE, idx_partitions, title_of_digits
 from realdata.datasets.sources import FileSource, GreySource, ImageSource, Opened, Reader, Rows, rows_of
@@ -26,14 +27,19 @@ COLOUR_NOISE = (0.1, 0.2, 0.9)
 LABEL_NOISE = 0.25
 SHAPES, COLOURS = ("digit 5-9", "digit 0-4"), ("red", "green")
 
-OPTIONS_HELP = options_help(ENVIRONMENTS, drawn="the noise")
+OPTIONS_HELP = {**options_help(ENVIRONMENTS, drawn="the noise"), "ceiling": CEILING_HELP}
 
 
 @dataclass(frozen=True)
 class Options(TargetOptions):
-    """Target environment and split, see ``OPTIONS_HELP``."""
+    """Target environment, split and ceiling, see ``OPTIONS_HELP``."""
 
     ENVIRONMENTS = ENVIRONMENTS
+    ceiling: str = NONE
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_ceiling(self.ceiling)
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ def inspect(root: Path, options: Options) -> Contents:
     colour = label ^ (generator.random(len(digit)) < np.array(COLOUR_NOISE)[environment])
     split, probe_split = target_splits(environment, ENVIRONMENTS, options.target, options.holdout, options.seed)
     title, differences = title_of_digits("ColoredMNIST", len(digit))
-    return Contents(
+    contents = Contents(
         title=title,
         differences=differences,
         source=Coloured(GreySource(images), colour),
@@ -106,6 +112,7 @@ def inspect(root: Path, options: Options) -> Contents:
         flip=False,
         found=(("MNIST", f"{folder}: {len(digit):,} images"),),
     )
+    return with_ceiling(contents, options.ceiling, options.seed)
 
 
 SPEC = DataSetSpec(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from realdata.datasets.base import COPY, SPLIT_NAMES, SUBSET, TEST, TRAIN, VALIDATION, Images
 from realdata.datasets.cache import digest
+from realdata.datasets.ceiling import CEILING_HELP, NONE, relabelled, require_ceiling
 from realdata.datasets.labelled import TITLES, Labelled, read_labelled
 from realdata.datasets.sources import FileSource, ImageSource, Opened, Reader, Rows, rows_of
 from realdata.datasets.specification import Contents, DataProblem
@@ -27,6 +28,9 @@ PAIRING_HELP = {
     "correlation": "share of training images with the digit that belongs to their class, 0 to 1",
     "validation": "share of the training partitions that is held out for validation, in (0, 0.9]",
     "examples_per_class": "number of training images of each class; none: all",
+    "partners": "number of different partners with which each image is paired in validation and test, 1 to the number"
+    " of classes",
+    "ceiling": f"{CEILING_HELP} (correlation does not count then)",
     "seed": "seed of the pairing and of the held-out part",
 }
 
@@ -41,6 +45,10 @@ class Pairing(Protocol):
     @property
     def examples_per_class(self) -> int | None: ...
     @property
+    def partners(self) -> int: ...
+    @property
+    def ceiling(self) -> str: ...
+    @property
     def seed(self) -> int: ...
 
 
@@ -52,6 +60,8 @@ def check_pairing(options: Pairing) -> None:
         raise ValueError(f"validation={options.validation!r}; allowed: a number > 0 and <= 0.9")
     if options.examples_per_class is not None:
         require_whole("examples_per_class", options.examples_per_class, 1)
+    require_whole("partners", options.partners, 1)
+    require_ceiling(options.ceiling)
     require_whole("seed", options.seed, 0)
 
 
@@ -133,9 +143,13 @@ class DominoImages:
 def paired(bottom: Block, top: Block, options: Pairing, channels: int = 3) -> Contents:
     """The dominoes that can be made of two blocks of as many classes; class k below belongs to class k above.
 
-    Label and hard attribute are the class of the lower block, the easy attribute is that of the upper one.
+    Label and hard attribute are the class of the lower block, the easy attribute is that of the upper one. With a
+    ceiling, the pairs of the training part are independent, too.
     """
     below, above, count = bottom.names, top.names, len(bottom.names)
+    if options.partners > count:
+        raise ValueError(f"partners={options.partners!r} with {count} classes; allowed: at most one of each class")
+    correlation = options.correlation if options.ceiling == NONE else 1 / count
     generator = np.random.default_rng([options.seed, 0xD0])
     parts = {"bottom": _partitions(bottom.images, count, options.validation, generator)}
     parts["top"] = _partitions(top.images, count, options.validation, generator)
@@ -144,7 +158,7 @@ def paired(bottom: Block, top: Block, options: Pairing, channels: int = 3) -> Co
         available = size = min(len(images) for block in parts.values() for images in block[split])
         if split == TRAIN:
             size = min(size, options.examples_per_class or size)
-            table = correlated_counts(size, count, options.correlation)
+            table = correlated_counts(size, count, correlation)
         else:
             size -= size % count
             table = np.full((count, count), size // count)
@@ -154,12 +168,17 @@ def paired(bottom: Block, top: Block, options: Pairing, channels: int = 3) -> Co
                 f"give at least {1 if split == TRAIN else count} of each there (validation={options.validation})",
             )
         rows.append(_paired(table, parts["bottom"][split], parts["top"][split], generator))
+        for shift in range(1, options.partners if split != TRAIN else 1):
+            # The tables of evaluation are even: each image meets the next class in turn.
+            turned = [np.roll(images[:size], shift * (size // count)) for images in parts["bottom"][split]]
+            rows.append(_paired(table, turned, parts["top"][split], generator))
     bottom_rows = np.concatenate([pair[0] for pair in rows])
     top_rows = np.concatenate([pair[1] for pair in rows])
-    splits = np.repeat(np.array([TRAIN, VALIDATION, TEST], np.int8), [len(pair[0]) for pair in rows])
+    times = [split for split in (TRAIN, VALIDATION, TEST) for _ in range(options.partners if split != TRAIN else 1)]
+    splits = np.repeat(np.array(times, np.int8), [len(pair[0]) for pair in rows])
     hard, easy = bottom.images.label[bottom_rows], top.images.label[top_rows]
     name, notes = f"{TITLES[bottom.kind]}-{TITLES[top.kind]}", _notes(top.images, bottom.images)
-    return Contents(
+    contents = Contents(
         title=f"{name} ({', '.join(notes.values())})" if notes else name,
         differences=tuple(notes),
         source=Dominoes(top.images.source, top_rows, bottom.images.source, bottom_rows, channels),
@@ -181,6 +200,7 @@ def paired(bottom: Block, top: Block, options: Pairing, channels: int = 3) -> Co
         found=(bottom.images.found, top.images.found),
         remarks=bottom.images.remarks + top.images.remarks,
     )
+    return relabelled(contents, options.ceiling)
 
 
 def correlated_counts(size: int, classes: int, correlation: float) -> NDArray[np.int64]:

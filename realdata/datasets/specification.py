@@ -21,6 +21,11 @@ SHOWN = 5
 """How many file names one message lists."""
 
 
+ADDED_LATER = {"ceiling": "none", "partners": 1}
+"""Options that are younger than the first stored runs, with their defaults, at which they are not written into a
+configuration, so that the hashes of finished runs stay what they are."""
+
+
 class DataProblem(ValueError):
     """Files that cannot be used: the problem and a way to fix it."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from realdata.datasets.base import LIKENESS, TEST, TRAIN, VALIDATION, Card
+from realdata.datasets.ceiling import CEILING_HELP, NONE, require_ceiling, with_ceiling
 from realdata.datasets.folders import count_words, first_folder
 from realdata.datasets.sources import FileSource
 from realdata.datasets.specification import Contents, DataProblem, DataSetSpec, list_names
@@ -35,16 +36,19 @@ FOLDERS = (
 )
 OPTIONS_HELP = {
     "transform": f"how a file becomes pixels: {', '.join(TRANSFORMS)}; auto: group_dro from 128 pixels on",
+    "ceiling": CEILING_HELP,
 }
 
 
 @dataclass(frozen=True)
 class Options:
-    """How images become pixels, see ``OPTIONS_HELP``."""
+    """Transform and ceiling, see ``OPTIONS_HELP``."""
 
     transform: str = AUTO
+    ceiling: str = NONE
 
     def __post_init__(self) -> None:
+        require_ceiling(self.ceiling)
         object.__setattr__(self, "transform", canonical_name(self.transform))
 
 
@@ -74,13 +78,14 @@ def inspect(root: Path, options: Options) -> Contents:
     require_splits(split, table.path)
     described = label_and_attribute(label, place, split, BIRDS, PLACES, " on ")
     counts = {code: tuple(np.bincount(described["group"][split == code], minlength=4).tolist()) for code in PUBLISHED}
-    return Contents(
+    contents = Contents(
         title="Waterbirds" if counts == PUBLISHED else "Waterbirds-like (not the published set)",
         differences=() if counts == PUBLISHED else (LIKENESS,),
         source=FileSource(base, tuple(names), stamps, PRESETS, options.transform),
         **described,
         found=(("table", f"{table.path}: {count_words(len(names), 'row')}"), ("images", f"{len(names):,} in {base}")),
     )
+    return with_ceiling(contents, options.ceiling)
 
 
 SPEC = DataSetSpec(

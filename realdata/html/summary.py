@@ -9,7 +9,7 @@ from typing import Any
 
 from realdata.html.verdicts import Verdicts, difference_words
 from realdata.predictions.prediction import ABSENT, CONTRADICTED, HOLDS, NO_RANGE, REVERSED
-from realdata.results.summary import ALL_TARGETS, MEASURES, Panel, rule_name, rule_of, values_of
+from realdata.results.summary import ALL_TARGETS, MEASURES, Panel, ceiling_of, rule_name, rule_of, values_of
 from realdata.results.tables import excludes_zero
 from realdata.sweeps.jobs import DIVERGED, DONE, FAILURE
 
@@ -116,7 +116,8 @@ def lost_runs(found: Sequence[Group]) -> list[Lost]:
     seeds: dict[tuple[str, str, str, str], list[int]] = {}
     for group in found:
         several = len(group.panel.targets) > 1
-        for run in group.panel.runs.values():
+        alone = [run for panel in group.panel.ceilings.values() for run in panel.runs.values()]
+        for run in (*group.panel.runs.values(), *alone):
             state = state_of(run)
             if state == DONE:
                 continue
@@ -126,7 +127,9 @@ def lost_runs(found: Sequence[Group]) -> list[Lost]:
             reason = str(run.get("reason") or "")
             if state == DIVERGED and not reason:
                 reason = "loss or weights were no longer finite; levels reached before are measured"
-            seeds.setdefault((place, rule_name(rule_of(values)), state, reason), []).append(int(values["seed"]))
+            attribute = ceiling_of(values)
+            rule = rule_name(rule_of(values)) + (f" on the {attribute} attribute alone" if attribute else "")
+            seeds.setdefault((place, rule, state, reason), []).append(int(values["seed"]))
     return [
         Lost(data, rule, ", ".join(map(str, sorted(numbers))), STATES[state], reason or "no reason was recorded")
         for (data, rule, state, reason), numbers in seeds.items()

@@ -7,8 +7,14 @@ measured, such as the accuracy of a group without images, is a row with ``value`
 Splits and metrics:
 
 ``probe``       ``probing_error``, ``mean_group_probing_error``, ``worst_group_probing_error``, ``group_probing_error``
-                (for each group), ``probe_strength`` (the chosen inverse penalty C), ``probe_unconverged``; for each
-                attribute.
+                (for each group), ``probing_log_loss`` (nats), ``mean_group_probing_log_loss``,
+                ``group_probing_log_loss``, ``probe_strength`` (the chosen inverse penalty C), ``probe_unconverged``;
+                for each attribute.
+``probe_pooled``, ``probe_placed``, ``probe_upper``, ``probe_lower``
+                the same of other readings of a convolutional network's last feature maps, as far as the protocol asks
+                for them: the mean over all places; the means over the upper and over the lower half, side by side; the
+                mean over one half.
+``probe_dfr``   of a final checkpoint, if the protocol asks for it: the same as ``probe`` by the protocol ``dfr``.
 ``train``, ``validation``, ``test``
                 ``loss`` (nats), ``accuracy``, ``mean_group_accuracy``, ``worst_group_accuracy``, ``adjusted_accuracy``,
                 ``group_accuracy``, ``most_predicted_share`` (share of the most frequent prediction: 1 if the network
@@ -24,6 +30,8 @@ Splits and metrics:
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,11 +42,13 @@ from realdata.datasets.base import EVALUATE, FIT, SPLIT_NAMES, TRAIN, ImageData
 from realdata.measures.example_weight_rows import weight_rows
 from realdata.measures.example_weights import weight_logits
 from realdata.measures.group_accuracy import GroupAccuracy
+from realdata.measures.principal_axes import PrincipalAxes
 from realdata.measures.probe import ProbeResult, probe
-from realdata.measures.protocols import Protocol
+from realdata.measures.protocols import PROTOCOLS, WIDE, Protocol
 from realdata.measures.protocols import protocol as protocol_by_name
 from realdata.measures.rows import Row, row, row_of
 from realdata.measures.toy_quantity_rows import measure_rows
+from realdata.training.checkpoints import FINAL
 
 if TYPE_CHECKING:
     from realdata.training.checkpoints import Checkpoint
@@ -64,6 +74,7 @@ def evaluate(
     *,
     protocol: Protocol | str = "fast",
     seed: int = 0,
+    weights: bool = True,
 ) -> list[Row]:
     """Measure a network at one checkpoint.
 
@@ -76,13 +87,15 @@ def evaluate(
         protocol: probing protocol, a name from :data:`realdata.measures.protocols.PROTOCOLS` or a :class:`Protocol`.
         seed: seed of the part of the training set, the probe's halves and the bootstrap. Use the same seed for all
             runs that are compared.
+        weights: whether to measure the example weights and the toy's quantities, which depend on the update rule.
 
     Raises:
         ValueError: for an unknown protocol, or data without images for the probe.
     """
     protocol = protocol_by_name(protocol)
     parts = _parts(data, protocol, seed)
-    features, logits = _extract_once(model, data, parts)
+    extracted = _extract_once(model, data, parts, protocol)
+    features, logits = extracted.features, extracted.logits
     rows = [] if checkpoint is None else [row("train", "training_loss", float(checkpoint.training_loss))]
     rows += _association_rows(data)
     for name in SPLIT_NAMES:
@@ -90,11 +103,19 @@ def evaluate(
     probes: dict[str, ProbeResult] = {}
     # Other accelerators lack double precision.
     device = "cuda" if model.head.weight.is_cuda else "cpu"
-    for attribute in ("hard", "easy"):
-        if getattr(data, attribute) is not None:
-            probes[attribute] = probe_attribute(data, parts, features, attribute, protocol, seed, device)
-            rows += _probe_rows(data, attribute, probes[attribute])
-    if len(parts["train"]):
+    for name, read in {"": features, **extracted.readouts}.items():
+        split = f"probe_{name}" if name else "probe"
+        # A head that sees a reading has been probed on it.
+        same = name and np.array_equal(read["evaluate"], features["evaluate"])
+        found = probes if same else probe_attributes(data, parts, read, protocol, seed, device)
+        probes = probes or found
+        for attribute, result in found.items():
+            rows += _probe_rows(data, attribute, result, split)
+    if protocol.final != "none" and checkpoint is not None and checkpoint.name == FINAL:
+        exact = PROTOCOLS[protocol.final].replace(draws=protocol.draws, confidence=protocol.confidence)
+        for attribute, result in probe_attributes(data, parts, features, exact, seed, device).items():
+            rows += _probe_rows(data, attribute, result, f"probe_{protocol.final}")
+    if weights and len(parts["train"]):
         train = parts["train"], features["train"], logits["train"]
         rows += weight_rows(model, data, configuration, protocol, train, probes)
         held_out = parts["evaluate"], features["evaluate"], logits["evaluate"]
@@ -125,6 +146,29 @@ def cramers_v(counts: FloatArray) -> float | None:
     if min(counts.shape) < 2:
         return None
     return float(association(counts.astype(np.int64), method="cramer"))
+
+
+def probe_attributes(
+    data: ImageData,
+    parts: dict[str, IntArray],
+    features: dict[str, NDArray[np.float32]],
+    protocol: Protocol,
+    seed: int,
+    device: str = "cpu",
+) -> dict[str, ProbeResult]:
+    """Probe the attributes that the data have, wide features in their principal axes (see :class:`Protocol`)."""
+    axes = None
+    if protocol.axes is not None and features["fit"].shape[1] > WIDE:
+        axes = PrincipalAxes.of(features["train" if protocol.scaler == "train" else "fit"], protocol.axes, seed)
+        protocol = protocol.replace(scaler="none")
+        features = {name: axes.project(features[name]) for name in ("fit", "evaluate", "train")}
+    found = {}
+    for attribute in ("hard", "easy"):
+        if getattr(data, attribute) is not None:
+            result = probe_attribute(data, parts, features, attribute, protocol, seed, device)
+            lifted = result.classifier if axes is None else axes.lift(result.classifier)
+            found[attribute] = dataclasses.replace(result, classifier=lifted)
+    return found
 
 
 def probe_attribute(
@@ -173,17 +217,31 @@ def _parts(data: ImageData, protocol: Protocol, seed: int) -> dict[str, IntArray
     return parts
 
 
-def _extract_once(
-    model: Any, data: ImageData, parts: dict[str, IntArray]
-) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
-    """Features and logits of every part; an image in two parts goes through the network once."""
+@dataclass(frozen=True)
+class _Extracted:
+    """Features and logits of every part, by its name; further readings of the feature maps by their name."""
+
+    features: dict[str, NDArray[np.float32]]
+    logits: dict[str, NDArray[np.float32]]
+    readouts: dict[str, dict[str, NDArray[np.float32]]]
+
+
+def _extract_once(model: Any, data: ImageData, parts: dict[str, IntArray], protocol: Protocol) -> _Extracted:
+    """What the network makes of every part; an image in two parts goes through it once."""
     from realdata.measures.extraction import extract
 
     rows = np.unique(np.concatenate(list(parts.values())))
-    extracted = extract(model, data, rows, batch_size=BATCH_SIZE)
-    features, logits = np.asarray(extracted.features), np.asarray(extracted.logits)
+    extracted = extract(model, data, rows, batch_size=BATCH_SIZE, readouts=protocol.readouts)
     where = {name: np.searchsorted(rows, part) for name, part in parts.items()}
-    return {n: features[w] for n, w in where.items()}, {n: logits[w] for n, w in where.items()}
+    probed = {name: where[name] for name in ("fit", "evaluate", "train")}
+    return _Extracted(
+        {name: extracted.features[place] for name, place in probed.items()},
+        {name: extracted.logits[place] for name, place in where.items()},
+        {
+            readout: {name: values[place] for name, place in probed.items()}
+            for readout, values in extracted.readouts.items()
+        },
+    )
 
 
 def _accuracy_rows(
@@ -218,14 +276,19 @@ def _loss_row(split: str, logits: NDArray[np.float32], label: IntArray) -> Row:
     return row(split, "loss", float(loss.mean()), n=len(loss))
 
 
-def _probe_rows(data: ImageData, attribute: str, result: ProbeResult) -> list[Row]:
+def _probe_rows(data: ImageData, attribute: str, result: ProbeResult, split: str) -> list[Row]:
+    losses = result.group_log_losses
+    mean_loss = float(losses[~np.isnan(losses)].mean())
     found = [
-        row_of("probe", "probing_error", result.error, attribute),
-        row_of("probe", "mean_group_probing_error", result.group_mean_error, attribute),
-        row_of("probe", "worst_group_probing_error", result.worst_group_error, attribute),
-        row("probe", "probe_strength", result.inverse_penalty, attribute),
-        row("probe", "probe_unconverged", result.unconverged, attribute),
+        row_of(split, "probing_error", result.error, attribute),
+        row_of(split, "mean_group_probing_error", result.group_mean_error, attribute),
+        row_of(split, "worst_group_probing_error", result.worst_group_error, attribute),
+        row(split, "probing_log_loss", result.log_loss, attribute, n=result.error.n),
+        row(split, "mean_group_probing_log_loss", mean_loss, attribute, n=result.error.n),
+        row(split, "probe_strength", result.inverse_penalty, attribute),
+        row(split, "probe_unconverged", result.unconverged, attribute),
     ]
-    for name, error in zip(attribute_group_names(data), result.group_errors, strict=True):
-        found.append(row_of("probe", "group_probing_error", error, attribute, name))
+    for name, error, loss in zip(attribute_group_names(data), result.group_errors, losses, strict=True):
+        found.append(row_of(split, "group_probing_error", error, attribute, name))
+        found.append(row(split, "group_probing_log_loss", float(loss), attribute, name, n=error.n))
     return found

@@ -7,7 +7,7 @@ more classes. How it is minimised is described in :mod:`realdata.measures.multin
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +68,25 @@ def fit_path(
         >>> classifier.predict(x)
         array([0, 0, 1, 1])
     """
+    path = ascend_path(features, target, classes, inverse_penalties, sample_weight, tolerance=tolerance, device=device)
+    found = dict(path)
+    return [found[float(inverse_penalty)] for inverse_penalty in inverse_penalties]
+
+
+def ascend_path(
+    features: NDArray[np.floating],
+    target: NDArray[np.int64],
+    classes: int,
+    inverse_penalties: Sequence[float],
+    sample_weight: NDArray[np.floating] | None = None,
+    *,
+    tolerance: float = TOLERANCE,
+    device: str = "cpu",
+) -> Iterator[tuple[float, LinearClassifier]]:
+    """Yields (C, classifier) in increasing order of C, each fitted when it is asked for.
+
+    Arguments and errors as in :func:`fit_path`.
+    """
     from realdata.measures.multinomial import RidgeProblem
 
     target = np.asarray(target)
@@ -76,17 +95,12 @@ def fit_path(
     position = np.full(classes, -1)
     position[present] = np.arange(len(present))
     problem = RidgeProblem(features, position[target], len(present), weights, device)
-    solutions: dict[float, tuple[FloatArray, FloatArray]] = {}
     start = problem.zero()
     for inverse_penalty in sorted(set(map(float, inverse_penalties))):
         start = problem.solve(inverse_penalty, start, tolerance)
-        solutions[inverse_penalty] = problem.original(start)
-    fitted = []
-    for inverse_penalty in inverse_penalties:
         weight, bias = np.zeros((classes, features.shape[1])), np.full(classes, -np.inf)
-        weight[present], bias[present] = solutions[float(inverse_penalty)]
-        fitted.append(LinearClassifier(weight, bias))
-    return fitted
+        weight[present], bias[present] = problem.original(start)
+        yield inverse_penalty, LinearClassifier(weight, bias)
 
 
 def _checked(

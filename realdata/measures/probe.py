@@ -9,7 +9,7 @@ replace the hard one. "Feature probing error" is the measure of Springer et al. 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from realdata.measures.example_weights import group_means, weight_logits
 from realdata.measures.group_accuracy import GroupAccuracy, ShareEstimate
-from realdata.measures.linear_probe import LinearClassifier, fit_l1, fit_path
+from realdata.measures.linear_probe import LinearClassifier, ascend_path, fit_l1
 from realdata.measures.protocols import PROTOCOLS, Protocol
 from sambalance_tools.checks import require_whole
 
@@ -37,8 +37,10 @@ class ProbeResult:
         error: share of evaluation images whose attribute is predicted wrongly. group_mean_error: mean of the group
             errors. worst_group_error: largest group error. All have bootstrap intervals.
         group_errors: one for each group, in order, with Wilson's interval; NaN for a group without images.
+        log_loss: nats per evaluation image. group_log_losses: ``[groups]`` the same in each group; NaN for a group
+            without images. Infinite with an attribute value that no image to fit on has.
         inverse_penalty: the chosen C.
-        tuning: selection criterion for each C (for a loss, its negative); the largest one wins.
+        tuning: selection criterion for each C that was tried (for a loss, its negative); the largest one wins.
         classifier: the probe, in the units of the features as they were given.
         predicted: ``[n_evaluate]`` attribute of each image predicted by the probe.
         unconverged: number of fits that reached the solver's iteration limit.
@@ -48,6 +50,8 @@ class ProbeResult:
     group_mean_error: ShareEstimate
     worst_group_error: ShareEstimate
     group_errors: tuple[ShareEstimate, ...]
+    log_loss: float
+    group_log_losses: FloatArray
     inverse_penalty: float
     tuning: dict[float, float]
     classifier: LinearClassifier
@@ -104,7 +108,7 @@ def probe(
     rng = np.random.default_rng(seed)
     fitter = _Fitter(protocol.solver, count, seed, device)
     tuning = _tune(fit_features, fit_attribute, fit_group, protocol, fitter, rng)
-    inverse_penalty = max(protocol.inverse_penalties, key=lambda c: tuning[c])
+    inverse_penalty = max((c for c in protocol.inverse_penalties if c in tuning), key=lambda c: tuning[c])
     scaler = _scaler_of_last_fit(fit_features, train_features, protocol)
     scaled = scaler.transform(fit_features)
     fits = []
@@ -113,7 +117,9 @@ def probe(
         fits += fitter.fit(scaled[rows], fit_attribute[rows], weights, (inverse_penalty,))
     mean = LinearClassifier(np.mean([f.weight for f in fits], axis=0), np.mean([f.bias for f in fits], axis=0))
     classifier = scaler.undo(mean)
-    predicted = classifier.predict(eval_features)
+    scores = classifier.scores(eval_features)
+    predicted = scores.argmax(axis=1)
+    losses = _losses(scores, eval_attribute)
     right = GroupAccuracy.of(predicted == eval_attribute, eval_group, names)
     error, mean_error, worst_error = (
         right.average(kind, confidence=protocol.confidence, draws=protocol.draws, seed=seed).complement()
@@ -121,8 +127,9 @@ def probe(
     )
     per_group = tuple(right.group(g, protocol.confidence).complement() for g in range(len(names)))
     return ProbeResult(
-        error, mean_error, worst_error, per_group, inverse_penalty, tuning, classifier, predicted, fitter.unconverged
-    )
+        error, mean_error, worst_error, per_group, float(losses.mean()), group_means(losses, eval_group, len(names)),
+        inverse_penalty, tuning, classifier, predicted, fitter.unconverged,
+    )  # fmt: skip
 
 
 class _Fitter:
@@ -135,19 +142,24 @@ class _Fitter:
     def fit(
         self, features: Features, attribute: IntArray, weights: FloatArray | None, inverse_penalties: Sequence[float]
     ) -> list[LinearClassifier]:
+        """The classifiers of these C, in their order."""
+        found = dict(self.ascend(features, attribute, weights, inverse_penalties))
+        return [found[c] for c in inverse_penalties]
+
+    def ascend(
+        self, features: Features, attribute: IntArray, weights: FloatArray | None, inverse_penalties: Sequence[float]
+    ) -> Iterator[tuple[float, LinearClassifier]]:
+        """Yields (C, classifier) in increasing order of C, each fitted when it is asked for."""
         if self.solver == "multinomial":
-            return fit_path(
-                features,
-                attribute,
-                self.classes,
-                inverse_penalties,
-                weights,
-                tolerance=PROBE_TOLERANCE,
+            yield from ascend_path(
+                features, attribute, self.classes, inverse_penalties, weights, tolerance=PROBE_TOLERANCE,
                 device=self.device,
-            )
-        fits, unconverged = fit_l1(features, attribute, self.classes, inverse_penalties, weights, seed=self.seed)
-        self.unconverged += unconverged
-        return fits
+            )  # fmt: skip
+            return
+        for c in sorted(inverse_penalties):
+            [fitted], unconverged = fit_l1(features, attribute, self.classes, (c,), weights, seed=self.seed)
+            self.unconverged += unconverged
+            yield c, fitted
 
 
 @dataclass(frozen=True)
@@ -164,6 +176,10 @@ class _Scaler:
         constant = scale <= 10 * np.finfo(features.dtype).eps * np.abs(mean)
         return cls(mean, np.where(constant | (scale == 0), 1.0, scale))
 
+    @classmethod
+    def identity(cls, features: Features) -> _Scaler:
+        return cls(np.zeros(features.shape[1]), np.ones(features.shape[1]))
+
     def transform(self, features: Features) -> FloatArray:
         return (features - self.mean) / self.scale
 
@@ -174,6 +190,8 @@ class _Scaler:
 
 
 def _scaler_of_last_fit(fit: Features, train: Features | None, protocol: Protocol) -> _Scaler:
+    if protocol.scaler == "none":
+        return _Scaler.identity(fit)
     if protocol.scaler == "fit":
         return _Scaler.of(fit)
     if train is None or train.ndim != 2 or train.shape[1] != fit.shape[1] or not len(train):
@@ -190,34 +208,45 @@ def _tune(
     fitter: _Fitter,
     rng: np.random.Generator,
 ) -> dict[float, float]:
-    """Selection criterion for each C."""
+    """Selection criterion for each C that was tried, in increasing order of C."""
     if len(protocol.inverse_penalties) == 1:
         return {protocol.inverse_penalties[0]: math.nan}
     measured = np.zeros(len(attribute), dtype=bool)
-    scores = {c: np.zeros((len(attribute), fitter.classes)) for c in protocol.inverse_penalties}
+    paths = []
     for fit, check in _halves(group, protocol.tuning, rng):
         rows, weights = _balanced(group[fit], protocol.balance, rng)
         rows = fit[rows]
-        scaler = _Scaler.of(features[rows])
-        scaled, checked = scaler.transform(features[rows]), scaler.transform(features[check])
-        fits = fitter.fit(scaled, attribute[rows], weights, protocol.inverse_penalties)
+        scaler = _Scaler.identity(features) if protocol.scaler == "none" else _Scaler.of(features[rows])
+        path = fitter.ascend(scaler.transform(features[rows]), attribute[rows], weights, protocol.inverse_penalties)
+        paths.append((path, check, scaler.transform(features[check])))
         measured[check] = True
-        for c, classifier in zip(protocol.inverse_penalties, fits, strict=True):
-            scores[c][check] = classifier.scores(checked)
-    attribute, group = attribute[measured], group[measured]
-    return {c: _merit(found[measured], attribute, group, protocol.selection) for c, found in scores.items()}
+    merits: dict[float, float] = {}
+    scores = np.zeros((len(attribute), fitter.classes))
+    for c in sorted(set(protocol.inverse_penalties)):
+        for path, check, checked in paths:
+            scores[check] = next(path)[1].scores(checked)
+        merits[c] = _merit(scores[measured], attribute[measured], group[measured], protocol.selection)
+        best = max(merits, key=lambda tried: merits[tried])
+        if protocol.patience is not None and len([tried for tried in merits if tried > best]) >= protocol.patience:
+            break
+    return merits
 
 
 def _merit(scores: FloatArray, attribute: IntArray, group: IntArray, selection: str) -> float:
     """Selection criterion for one C; larger is better."""
     groups = int(group.max()) + 1
     if selection == "loss":
-        loss = np.logaddexp(0.0, weight_logits(scores, attribute))
+        loss = _losses(scores, attribute)
         # An attribute value that the other half lacks is lost whatever C is.
         known = np.isfinite(loss)
         return -float(np.nanmean(group_means(loss[known], group[known], groups)))
     right = GroupAccuracy.of(scores.argmax(axis=1) == attribute, group, tuple(map(str, range(groups))))
     return right.average(selection, draws=1).value
+
+
+def _losses(scores: FloatArray, attribute: IntArray) -> FloatArray:
+    """-log p of each image's attribute, [n]; infinite for a value that the probe never saw."""
+    return np.asarray(np.logaddexp(0.0, weight_logits(scores, attribute)), dtype=np.float64)
 
 
 def _halves(group: IntArray, tuning: str, rng: np.random.Generator) -> list[tuple[IntArray, IntArray]]:

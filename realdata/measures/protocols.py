@@ -11,7 +11,8 @@ Two protocols are named in :data:`PROTOCOLS`, any other is a :class:`Protocol` o
 ``"fast"``  the default, for sweeps: the same idea with one multinomial ridge regression. Instead of discarding
             examples of large groups it weights them by (smallest group / own group), the expectation of that
             subsampling; C is chosen in two folds by the mean over groups of the log loss, which is smooth, where the
-            accuracy of a few dozen images ties and jumps from seed to seed.
+            accuracy of a few dozen images ties and jumps from seed to seed. Of more than 512 features, it sees the 256
+            leading principal axes.
 """
 
 from __future__ import annotations
@@ -33,9 +34,17 @@ FORMER_NAMES = {"strengths": "inverse_penalties"}
 
 SOLVERS = ("multinomial", "liblinear")
 BALANCES = ("weights", "subsample")
-SCALERS = ("fit", "train")
+SCALERS = ("fit", "train", "none")
 SELECTIONS = ("loss", "worst", "mean", "raw")
 TUNINGS = ("half", "two_folds")
+READOUTS = ("pooled", "placed", "upper", "lower")
+"""Readings of a convolutional network's last feature maps that can be probed besides the features that its head sees:
+the mean over all places; the means over the upper and over the lower half, side by side; one of these two alone. Head
+and dimension of the features then do not go together."""
+FINALS = ("none", "dfr")
+
+WIDE = 512
+"""Features with more dimensions are projected on ``Protocol.axes`` principal axes before the probe is fitted."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,8 @@ class Protocol:
         inverse_penalties: values of C to choose from, in the order in which ties are broken.
         balance: ``"weights"`` (one fit, examples weighted) or ``"subsample"`` (``repeats`` fits, averaged).
         repeats: number of balanced subsamples in the final fit.
-        scaler: images on which the features of the final fit are standardised: those to ``"fit"`` on, or ``"train"``.
+        scaler: images on which the features of the final fit are standardised: those to ``"fit"`` on, or ``"train"``;
+            ``"none"``: features are used as they are.
         selection: criterion for C: the mean over groups of the log ``"loss"``, or an average of group accuracies.
         tuning: ``"half"``: fit on one random half, choose on the other. ``"two_folds"``: both ways, halves stratified
             by group.
@@ -55,6 +65,11 @@ class Protocol:
         train_examples: size of the random part of the training set on which an evaluation measures accuracy, example
             weights and, if asked for, the scaler; None takes all.
         rho: radius of the phantom parameters for runs without a radius (plain training).
+        axes: features with more than ``WIDE`` dimensions are standardised and projected on this many leading principal
+            axes, see :mod:`realdata.measures.principal_axes`; None: never.
+        patience: larger C are not tried after this many in a row did worse than the best one; None: all are tried.
+        readouts: further readings of the last feature maps that are probed, some of ``READOUTS``.
+        final: ``"dfr"``: final checkpoints are also probed by the protocol of this name.
 
     Raises:
         ValueError: names the argument, its value and what is allowed.
@@ -71,6 +86,10 @@ class Protocol:
     draws: int = BOOTSTRAP_DRAWS
     train_examples: int | None = 2048
     rho: float = 0.05
+    axes: int | None = None
+    patience: int | None = None
+    readouts: tuple[str, ...] = ()
+    final: str = "none"
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -79,12 +98,16 @@ class Protocol:
             ("scaler", SCALERS),
             ("selection", SELECTIONS),
             ("tuning", TUNINGS),
+            ("final", FINALS),
         ):
             require_choice(name, getattr(self, name), allowed)
         for name in ("repeats", "draws"):
             require_whole(name, getattr(self, name), 1)
-        if self.train_examples is not None:
-            require_whole("train_examples", self.train_examples, 1)
+        for name in ("train_examples", "axes", "patience"):
+            if getattr(self, name) is not None:
+                require_whole(name, getattr(self, name), 1)
+        for readout in self.readouts:
+            require_choice("readouts", readout, READOUTS)
         if not self.inverse_penalties or not all(math.isfinite(c) and c > 0 for c in self.inverse_penalties):
             raise ValueError(f"inverse_penalties={self.inverse_penalties!r}; allowed: one or more finite numbers > 0")
         if not 0 < self.confidence < 1:
@@ -102,7 +125,7 @@ class Protocol:
 
 
 PROTOCOLS = {
-    "fast": Protocol(),
+    "fast": Protocol(axes=256),
     "dfr": Protocol(
         solver="liblinear",
         inverse_penalties=(1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01),

@@ -10,6 +10,10 @@ from torch import Tensor, nn
 from realdata.datasets.base import ImageData
 
 
+class Readout(nn.Module):
+    """The last layer of a convolutional body: features [n, D] of channels at places [n, C, H, W]."""
+
+
 class Classifier(nn.Module):
     """A network whose last layer is linear: ``forward(x) = head(features(x))``.
 
@@ -27,6 +31,17 @@ class Classifier(nn.Module):
         """Penultimate features [n, D]."""
         features: Tensor = self.body(x)
         return features
+
+    def features_and_places(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Penultimate features [n, D], and the channels at places [n, C, H, W] of which the body's readout makes them;
+        None instead of the latter for a body without a readout."""
+        layers = list(self.body) if isinstance(self.body, nn.Sequential) else []
+        if not layers or not isinstance(layers[-1], Readout):
+            return self.features(x), None
+        for layer in layers[:-1]:
+            x = layer(x)
+        features: Tensor = layers[-1](x)
+        return features, x
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [n, classes]."""

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from realdata.models.classifier import Readout
+
 
 def norm_layer(name: str, channels: int) -> nn.Module:
     """Batch norm, group norm with groups of four channels or more (at most eight groups), or nothing."""
@@ -23,14 +25,21 @@ def norm_layer(name: str, channels: int) -> nn.Module:
     return nn.Identity()
 
 
-class GlobalMean(nn.Module):
+class Flattened(Readout):
+    """[n, C, H, W] to [n, C H W]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)
+
+
+class GlobalMean(Readout):
     """[n, C, H, W] to [n, C]."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean((2, 3))
 
 
-class HalfMeans(nn.Module):
+class HalfMeans(Readout):
     """[n, C, H, W] to [n, 2 C]: the mean of the upper half of the places and the mean of the lower half."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -42,9 +51,9 @@ class HalfMeans(nn.Module):
         return torch.cat([half.mean((2, 3)) for half in x.tensor_split(2, dim=2)], dim=1)
 
 
-def readout(head: str) -> nn.Module:
+def readout(head: str) -> Readout:
     """What makes features [n, D] of channels at places [n, C, H, W]: ``flatten``, ``pooled`` or ``windows``."""
-    return {"flatten": nn.Flatten, "pooled": GlobalMean, "windows": HalfMeans}[head]()
+    return {"flatten": Flattened, "pooled": GlobalMean, "windows": HalfMeans}[head]()
 
 
 class SmallCNN(nn.Sequential):

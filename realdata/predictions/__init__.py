@@ -1,4 +1,4 @@
-"""Predictions R1 to R7 of the theory for real data: statements, measurements and decision rules.
+"""The predictions (R1, R2, ...) of the theory for real data: statements, measurements and decision rules.
 
     from realdata.predictions import PREDICTIONS
 
@@ -7,7 +7,18 @@ Each prediction is a module with a constant ``PREDICTION``; ``python -m realdata
 
 from __future__ import annotations
 
-from realdata.predictions import r1_probing, r2_weights, r3_responses, r4_contraction, r5_radius, r6_effects, r7_filter
+from realdata.predictions import (
+    r1_probing,
+    r2_weights,
+    r3_responses,
+    r4_contraction,
+    r5_radius,
+    r6_effects,
+    r7_filter,
+    r8_heads,
+    r12_halves,
+    r13_range,
+)
 from realdata.predictions.data import PredictionData, prediction_data
 from realdata.predictions.dynamic_range import dynamic_range
 from realdata.predictions.intervals import SeedInterval
@@ -27,8 +38,11 @@ from realdata.predictions.runs import Design, base_settings, trainings
 
 PREDICTIONS = {
     module.PREDICTION.name: module.PREDICTION
-    for module in (r1_probing, r2_weights, r3_responses, r4_contraction, r5_radius, r6_effects, r7_filter)
-}
+    for module in (
+        r1_probing, r2_weights, r3_responses, r4_contraction, r5_radius, r6_effects, r7_filter, r8_heads, r12_halves,
+        r13_range,
+    )
+}  # fmt: skip
 """All predictions by name, in order."""
 
 __all__ = [

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from realdata.configuration import RunConfiguration
 from realdata.predictions.intervals import MATCH, mean_per_seed
-from realdata.predictions.runs import Design, trainings, with_rule
+from realdata.predictions.runs import Design, ceiling, trainings, with_rule
 from realdata.results.parquet import setting_of_values
 from realdata.results.summary import SGD, Measure, Panel, Rule, Values, losses_match, panels, values_of
 from realdata.sweeps.jobs import WAITING
@@ -97,10 +97,37 @@ class PredictionData:
         found = self._checkpoints.get(with_rule(self.base, rule, seed).hash, ())
         return next((at for at in found if not at.step), None)
 
+    def ceiling(self, attribute: str, seed: int) -> At | None:
+        """The final checkpoint of the network trained on one attribute alone; None if there is none."""
+        trained = ceiling(self.base, attribute, seed)
+        found = self._checkpoints.get(trained.hash, ()) if trained is not None else ()
+        return next((at for at in found if at.level is None and at.step), None)
+
     def final(self, rule: Rule, seed: int) -> At | None:
         """The final checkpoint of a run; None if it has none."""
         found = self._checkpoints.get(with_rule(self.base, rule, seed).hash, ())
-        return next((at for at in found if at.level is None), None)
+        return next((at for at in found if at.level is None and at.step), None)
+
+    def at_end(
+        self,
+        configurations: Callable[[int], RunConfiguration],
+        metric: str,
+        attribute: str = "",
+        split: str = "probe",
+    ) -> dict[int, float]:
+        """A number at the end of training, by seed, for runs that are no plain update rule of the base setting.
+
+        Args:
+            configurations: the run of a seed.
+        """
+        found = {}
+        for seed in range(self.design.seeds):
+            stages = self._checkpoints.get(configurations(seed).hash, ())
+            end = next((at for at in stages if at.level is None and at.step), None)
+            number = end.value(metric, attribute, split) if end is not None else None
+            if number is not None:
+                found[seed] = number
+        return found
 
     def status(self, rule: Rule, seed: int) -> tuple[str, str]:
         """Status and reason of a run."""
@@ -178,10 +205,11 @@ def prediction_data(
     own = rows[rows["run"].isin(list(mine))]
     by_setting = {panel.setting: panel for panel in panels(own, mine)}
     setting = setting_of_values(base.as_dict())
+    tuning = {setting_of_values(each.as_dict()) for each in trainings(base, design, {"tuning"})}
     tuned = {
         (panel.configuration["lr"], panel.configuration["weight_decay"]): panel
         for name, panel in by_setting.items()
-        if name != setting
+        if name in tuning
     }
     titles = [str(run["title"]) for run in mine.values() if run.get("title")]
     return PredictionData(

@@ -21,11 +21,23 @@ class DynamicRange:
     Attributes:
         fraction: see :func:`dynamic_range`; None if unknown. flat: whether that is less than SGD's scatter over seeds.
         words: the same in words.
+        untrained: mean error before training. ceiling: mean error of networks trained on the hard attribute alone. None
+            if they were not measured.
     """
 
     fraction: float | None
     flat: bool
     words: str
+    untrained: float | None = None
+    ceiling: float | None = None
+
+    def share(self, error: float) -> float | None:
+        """Where an error lies on the way from the untrained network's (0) to the ceiling's (1), or, without a ceiling,
+        to 0; None if unknown."""
+        if self.untrained is None:
+            return None
+        found = dynamic_range([self.untrained], [error], None if self.ceiling is None else [self.ceiling])
+        return None if math.isnan(found) else found
 
 
 def dynamic_range(
@@ -67,14 +79,25 @@ def range_of(data: PredictionData) -> DynamicRange:
     if len(pairs) < 2:
         return DynamicRange(None, False, "dynamic range unknown")
     untrained, trained = [start for start, _ in pairs], [error for _, error in pairs]
-    fraction = dynamic_range(untrained, trained)
+    ceilings = ceiling_errors(data)
+    fraction = dynamic_range(untrained, trained, ceilings or None)
+    start, best = statistics.fmean(untrained), statistics.fmean(ceilings) if ceilings else None
     if is_flat(untrained, trained):
         words = (
             f"SGD takes the hard error from {statistics.fmean(untrained):.3f} to {statistics.fmean(trained):.3f}, less"
             f" than its scatter over seeds, {statistics.stdev(trained):.3f}"
         )
-        return DynamicRange(fraction, True, words)
-    return DynamicRange(fraction, False, f"dynamic range {fraction:.2f}")
+        return DynamicRange(fraction, True, words, start, best)
+    to = "0, as no ceiling was measured" if best is None else f"{best:.3f}, the error of training on it alone"
+    words = f"dynamic range {fraction:.2f} of the way from the untrained error {start:.3f} to {to}"
+    return DynamicRange(fraction, False, words, start, best)
+
+
+def ceiling_errors(data: PredictionData, attribute: str = "hard") -> list[float]:
+    """An attribute's errors at the end of training on it alone, over the seeds that have them."""
+    found = [data.ceiling(attribute, seed) for seed in range(data.design.scan_seeds)]
+    errors = [at.value(ERROR, attribute, "probe") for at in found if at is not None]
+    return [error for error in errors if error is not None]
 
 
 def _untrained(data: PredictionData, seed: int) -> float | None:

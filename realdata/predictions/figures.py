@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 HARD, EASY = COLOURS["sam"], COLOURS["lsam"]
 """Colours of the two attributes, and of SAM's two effects."""
 
+HEAD_COLOURS = {"flatten": COLOURS["sam"], "pooled": COLOURS["lsam"], "interaction": COLOURS["sgd"]}
+
 VERDICT_COLOURS = {
     HOLDS: COLOURS["asam"],
     **dict.fromkeys(CONTRADICTED, COLOURS["linf_sam"]),
@@ -97,8 +99,8 @@ def _wrapped(text: str, width: int) -> str:
     return "\n".join(textwrap.wrap(text, width))
 
 
-def _intervals(axes: Axes, lines: Sequence[tuple[str, SeedInterval, str, str]]) -> None:
-    """Forest plot: (name, interval, colour, label in the legend) from top to bottom."""
+def _intervals(axes: Axes, lines: Sequence[tuple[str, SeedInterval, str, str]], *, zero: bool = True) -> None:
+    """Forest plot: (name, interval, colour, label in the legend) from top to bottom, with a line at 0 or without."""
     if not lines:
         raise _Nothing
     seen: set[str] = set()
@@ -109,7 +111,8 @@ def _intervals(axes: Axes, lines: Sequence[tuple[str, SeedInterval, str, str]]) 
             markersize=5, capsize=3, linewidth=1.6, label=label if label and label not in seen else None,
         )  # fmt: skip
         seen.add(label)
-    axes.axvline(0, color="0.6", linewidth=1.0, zorder=0)
+    if zero:
+        axes.axvline(0, color="0.6", linewidth=1.0, zorder=0)
     axes.set_yticks([-place for place in range(len(lines))], [name for name, *_ in lines])
     axes.set_ylim(-len(lines) + 0.4, 0.6)
 
@@ -261,6 +264,31 @@ def _draw_filter(axes: Axes, evidence: Evidence) -> None:
     axes.set_ylabel("log-gain ln a / a(0)", fontsize=8)
 
 
+def _draw_heads(axes: Axes, evidence: Evidence) -> None:
+    lines = []
+    for rule, found in evidence.plot.items():
+        short = _wrapped(rule.replace(", features of the head", "; the head's features"), 20)
+        lines += [(f"{short}\n{name}", found[name], HEAD_COLOURS[name], name) for name in HEAD_COLOURS]
+    _intervals(axes, lines)
+    axes.set_xlabel("hard probing error, SAM minus SGD", fontsize=8)
+    axes.locator_params(axis="x", nbins=5)
+
+
+def _draw_halves(axes: Axes, evidence: Evidence) -> None:
+    _intervals(axes, [(name, interval, COLOURS["sam"], "") for name, interval in evidence.plot.items()])
+    axes.set_xlabel("hard probing error, SAM minus SGD", fontsize=8)
+    axes.set_ylabel("when SAM is on", fontsize=8)
+    axes.locator_params(axis="x", nbins=5)
+
+
+def _draw_range(axes: Axes, evidence: Evidence) -> None:
+    colours = {"SGD": COLOURS["sgd"], "SAM": COLOURS["sam"]}
+    lines = [(name, interval, colours.get(name, COLOURS["asam"]), "") for name, interval in evidence.plot.items()]
+    _intervals(axes, lines, zero=False)
+    axes.set_xlabel("hard probing error", fontsize=8)
+    axes.locator_params(axis="x", nbins=5)
+
+
 DRAWINGS: dict[str, tuple[Draw, float]] = {
     "R1": (_draw_probing, 3.2),
     "R2": (_draw_weights, 3.2),
@@ -269,5 +297,8 @@ DRAWINGS: dict[str, tuple[Draw, float]] = {
     "R5": (_draw_radius, 3.0),
     "R6": (_draw_effects, 3.0),
     "R7": (_draw_filter, 3.2),
+    "R8": (_draw_heads, 3.6),
+    "R12": (_draw_halves, 2.6),
+    "R13": (_draw_range, 2.8),
 }
 """Drawing function of each prediction, and the height of its panels in inches."""

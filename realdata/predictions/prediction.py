@@ -139,7 +139,7 @@ class RealPrediction:
     """A prediction of the theory for real data.
 
     Attributes:
-        name: "R1" to "R7". title: a few words. statement: what is predicted.
+        name: "R1", "R2", ... title: a few words. statement: what is predicted.
         claim: the claims of docs/theory.md behind it. estimator: what is measured. rule: how it is decided.
         parts: see :class:`PartSpec`. needs: parts of the trainings (:data:`realdata.predictions.runs.PARTS`), or
             "filter" for the measurement of R7.

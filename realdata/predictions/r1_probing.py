@@ -166,6 +166,6 @@ PREDICTION = RealPrediction(
             f"{_RULE}; pairs chosen by validation accuracy", _UNIT,
         ),
     ),
-    needs=("main", "tuning"),
+    needs=("main", "tuning", "ceiling"),
     judge=judge,
 )  # fmt: skip

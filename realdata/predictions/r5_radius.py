@@ -217,7 +217,7 @@ PREDICTION = RealPrediction(
             f"holds if the difference is above 0, absent if it is below {MARGIN:g}; by corrected p-values", _UNIT,
         ),
     ),
-    needs=("main", "scan"),
+    needs=("main", "scan", "ceiling"),
     judge=judge,
     across=(
         PartSpec(

@@ -111,6 +111,6 @@ PREDICTION = RealPrediction(
     " mean over the levels at which the training losses of all four match; t-interval over seeds",
     rule=_RULE,
     parts=(PartSpec("", "jacobian-only on redundant data, both effects on spurious data", _RULE, "probing error"),),
-    needs=("main", "effects"),
+    needs=("main", "effects", "ceiling"),
     judge=judge,
 )

@@ -19,6 +19,15 @@ TRAIN_EXAMPLES = 1024
 """Number of training images on which a checkpoint is measured: half of the protocol's, to save time."""
 
 
+PROBING: dict[str, Any] = {
+    "train_examples": TRAIN_EXAMPLES,
+    "readouts": ["placed"],
+    "inverse_penalties": [1.0, 0.1, 0.01, 0.001, 0.0001],
+    "patience": 1,
+}
+"""Options of the probing protocol that differ from its own."""
+
+
 @dataclass(frozen=True)
 class Request:
     """A request to ``predict``.
@@ -42,6 +51,10 @@ def request_of(settings: Mapping[str, Any]) -> Request:
         ValueError: names the setting, its value and what is allowed.
     """
     given = dict(settings)
+    quick = bool(given.pop("quick", False))
+    if quick:
+        for name in ("predictions", "seeds", "scan_seeds"):
+            given.setdefault(name, runs.QUICK[name])
     rho = given.get("rho")
     if isinstance(rho, list):
         raise ValueError(f"rho={rho!r}; allowed: one main radius (further ones belong to radii)")
@@ -50,7 +63,7 @@ def request_of(settings: Mapping[str, Any]) -> Request:
     if embedding != "pixels" and not embedding.startswith("frozen:"):
         raise ValueError(f"embedding={embedding!r}; allowed: pixels, or frozen:NAME")
     design = runs.design_of(given)
-    bases = tuple(runs.base_settings(given))
+    bases = tuple(runs.base_settings(given, quick=quick))
     needs = {need for name in names for need in PREDICTIONS[name].needs}
     # Part after part, so that the comparison that most predictions need is there first.
     found: dict[str, RunConfiguration] = {}
@@ -60,7 +73,7 @@ def request_of(settings: Mapping[str, Any]) -> Request:
                 found.setdefault(each.hash, each)
     shared: dict[str, Any] = {name: given[name] for name in PLANNED if name in given}
     # SGD's checkpoints are measured at SAM's radius, and few images are enough for a mean.
-    probing = {"train_examples": TRAIN_EXAMPLES, "rho": design.rho, **(given.get("probe_options") or {})}
+    probing = {**PROBING, "rho": design.rho, **(given.get("probe_options") or {})}
     first: dict[str, Any] = {"data": bases[0].data, "data_options": bases[0].data_options}
     plan = make_plan({**first, **shared, "probe_options": probing})
     plan = dataclasses.replace(plan, configurations=tuple(found.values()))

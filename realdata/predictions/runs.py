@@ -5,8 +5,14 @@ A *base setting* contains all settings of a training except update rule and seed
 
 ``main``     SGD and SAM at the main radius, with all seeds;
 ``effects``  SAM that keeps one of its two effects, at the main radius, with all seeds;
-``scan``     SAM at further radii, with the seeds of the scan; and
-``tuning``   SGD and SAM at the main radius with other learning rates and weight decays, with the seeds of the scan.
+``scan``     SAM at further radii, with the seeds of the scan;
+``tuning``   SGD and SAM at the main radius with other learning rates and weight decays, with the seeds of the scan;
+``heads``    SGD and SAM at the main radius, and LSAM if it has a radius, with the heads ``flatten`` and ``pooled``,
+             with all seeds, for networks that have both;
+``halves``   SAM at the main radius in the first half of the epochs only, and in the second half only, with all seeds;
+             and
+``ceiling``  SGD on the hard attribute alone and on the easy one alone (:mod:`realdata.datasets.ceiling`), with the
+             seeds of the scan. A data set without an easy attribute has no such part.
 """
 
 from __future__ import annotations
@@ -16,15 +22,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from realdata.configuration import RunConfiguration
+from realdata.datasets.ceiling import EASY, HARD
+from realdata.models.options import READOUTS, options, stored_options
+from realdata.results.parquet import CEILING
 from realdata.results.summary import SGD, Rule
+from realdata.settings.completion import DEFAULTS as SETTINGS
+from realdata.settings.completion import data_option_names
 from realdata.settings.plan import SHARED, grids_of, make_plan, mapping, option_for
 from realdata.values import convert_value
 
-PARTS = ("main", "effects", "scan", "tuning")
+PARTS = ("main", "effects", "scan", "tuning", "ceiling", "heads", "halves")
 """Parts of the trainings, in the order in which they are done."""
 
 SCAN_FACTORS = (0.3, 3.0, 10.0)
 """Further radii of the scan, in units of the main one."""
+
+HEADS = ("flatten", "pooled")
+"""The heads that ``heads`` compares: one that knows the places of features, one that averages over them (C38)."""
 
 TUNING_FACTORS = ((2.0, 1.0), (1.0, 10.0))
 """Further (learning rate, weight decay), in units of the base setting's; a weight decay of 0 becomes WEIGHT_DECAY."""
@@ -41,6 +55,15 @@ PHOTOGRAPHS: dict[str, Any] = {"size": 32, "augmentation": "flip", "epochs": 6}
 
 OWN: dict[str, dict[str, Any]] = {
     "cifar_mnist": {"epochs": 5},
+    # Few images and a long training: the items are hard to learn beside the digits, and there is room to learn them.
+    "fmnist_mnist": {
+        "size": 16,
+        "model": "paper_cnn",
+        "lr": 0.1,
+        "epochs": 40,
+        "evaluations_per_epoch": 1,
+        "data_options": {"classes": 10, "examples_per_class": 300},
+    },
     "celeba": PHOTOGRAPHS,
     "waterbirds": {"size": 48, "augmentation": "flip", "epochs": 10},
     "pacs": {**PHOTOGRAPHS, "data_options": {"target": "sketch"}},
@@ -53,7 +76,16 @@ OWN: dict[str, dict[str, Any]] = {
 }
 """Settings of each data set, small enough for a CPU; flags and files override them."""
 
-TAKEN = ("method", "effect", "rho", "seed", "seeds")
+QUICK: dict[str, Any] = {
+    "predictions": ["R8", "R13"], "seeds": 3, "scan_seeds": 3, "size": 16, "model": "paper_cnn", "lr": 0.1,
+    "epochs": 15, "evaluations_per_epoch": 1, "levels": [0.01], "augmentation": "none",
+}  # fmt: skip
+"""Settings of a first look that takes minutes: too few seeds and too short a training for a result to publish."""
+
+QUICK_IMAGES = {"examples_per_class": 200}
+"""Images of a first look, for data sets that have these options."""
+
+TAKEN = ("method", "effect", "rho", "seed", "seeds", "sam_from", "sam_until")
 """Settings that predict sets itself, so they are not allowed in a base setting."""
 
 
@@ -63,7 +95,8 @@ class Design:
 
     Attributes:
         rho: main radius > 0. radii: further radii > 0. seeds: number of seeds of ``main`` and ``effects``, >= 1.
-        scan_seeds: number of seeds of ``scan`` and ``tuning``, >= 1.
+        scan_seeds: number of seeds of ``scan``, ``tuning`` and ``ceiling``, >= 1.
+        lsam_rho: radius > 0 of last-layer SAM in ``heads``; None: it is not trained.
 
     Raises:
         ValueError: names the argument, its value and what is allowed.
@@ -73,9 +106,11 @@ class Design:
     radii: tuple[float, ...] = ()
     seeds: int = 5
     scan_seeds: int = 3
+    lsam_rho: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("rho", self.rho), *(("radii", radius) for radius in self.radii)):
+        own = [("rho", self.rho), *([] if self.lsam_rho is None else [("lsam_rho", self.lsam_rho)])]
+        for name, value in (*own, *(("radii", radius) for radius in self.radii)):
             if not 0 < value < float("inf"):
                 raise ValueError(f"{name}={value!r}; allowed: finite numbers > 0")
         for name in ("seeds", "scan_seeds"):
@@ -88,6 +123,11 @@ class Design:
     def sam(self) -> Rule:
         """SAM at the main radius."""
         return "sam", "full", float(self.rho)
+
+    @property
+    def lsam(self) -> Rule | None:
+        """Last-layer SAM, if it has a radius."""
+        return None if self.lsam_rho is None else ("lsam", "full", float(self.lsam_rho))
 
     @property
     def effects(self) -> dict[str, Rule]:
@@ -137,6 +177,20 @@ def _of_part(part: str, base: RunConfiguration, design: Design) -> list[RunConfi
         return [with_rule(base, rule, seed) for seed in all_seeds for rule in design.effects.values()]
     if part == "scan":
         return [with_rule(base, radius_rule(radius), seed) for seed in few for radius in design.radii]
+    if part == "heads":
+        rules = [SGD, design.sam, *([] if design.lsam is None else [design.lsam])]
+        return [
+            with_rule(with_head(base, head), rule, seed)
+            for seed in all_seeds
+            for head in (HEADS if has_heads(base) else ())
+            for rule in rules
+        ]
+    if part == "halves":
+        sam = [with_rule(base, design.sam, seed) for seed in all_seeds]
+        return [half for each in sam for half in (first_half(each), second_half(each))]
+    if part == "ceiling":
+        found = [ceiling(base, attribute, seed) for seed in few for attribute in (HARD, EASY)]
+        return [configuration for configuration in found if configuration is not None]
     return [
         with_rule(base.replace(lr=rate, weight_decay=decay), rule, seed)
         for seed in few
@@ -145,13 +199,44 @@ def _of_part(part: str, base: RunConfiguration, design: Design) -> list[RunConfi
     ]
 
 
+def ceiling(base: RunConfiguration, attribute: str, seed: int) -> RunConfiguration | None:
+    """The base setting trained by SGD on one attribute alone, ``"hard"`` or ``"easy"``; None if the data set has none
+    such."""
+    if CEILING not in data_option_names(base.data):
+        return None
+    return with_rule(base.replace(data_options={**base.data_options, CEILING: attribute}), SGD, seed)
+
+
 def with_rule(base: RunConfiguration, rule: Rule, seed: int) -> RunConfiguration:
     """The base setting with this update rule and seed."""
     method, effect, rho = rule
     return base.replace(method=method, effect=effect, rho=rho, seed=seed)
 
 
-def base_settings(settings: Mapping[str, Any]) -> list[RunConfiguration]:
+def has_heads(base: RunConfiguration) -> bool:
+    """Whether the network of a base setting can have each of :data:`HEADS`."""
+    head = options(base.model).get("head")
+    return head in READOUTS
+
+
+def with_head(base: RunConfiguration, head: str) -> RunConfiguration:
+    """The base setting with another head."""
+    if base.model_options.get("head", options(base.model)["head"]) == head:
+        return base
+    return base.replace(model_options=stored_options(base.model, {**base.model_options, "head": head}))
+
+
+def first_half(sam: RunConfiguration) -> RunConfiguration:
+    """SAM until half of the epochs, then plain training."""
+    return sam.replace(sam_until=sam.epochs / 2)
+
+
+def second_half(sam: RunConfiguration) -> RunConfiguration:
+    """Plain training until half of the epochs, then SAM."""
+    return sam.replace(sam_from=sam.epochs / 2)
+
+
+def base_settings(settings: Mapping[str, Any], *, quick: bool = False) -> list[RunConfiguration]:
     """Base settings from a file or flags, as configurations with SGD and seed 0.
 
     Defaults are in :data:`OWN` and :data:`GENERAL`.
@@ -159,6 +244,7 @@ def base_settings(settings: Mapping[str, Any]) -> list[RunConfiguration]:
     Args:
         settings: as for :func:`realdata.settings.plan.make_plan`. A list is an axis; each combination is a base
             setting.
+        quick: use the defaults of a first look, :data:`QUICK`.
 
     Raises:
         ValueError: names the setting, its value and what is allowed.
@@ -174,8 +260,10 @@ def base_settings(settings: Mapping[str, Any]) -> list[RunConfiguration]:
                 )
         given = {**shared, **grid}
         for data in _names(given.get("data")):
-            options = {name: _merged(name, data, given, shared, grid) for name in ("data_options", "model_options")}
-            own = OWN.get(data, {})
+            options = {
+                name: _merged(name, data, quick, given, shared, grid) for name in ("data_options", "model_options")
+            }
+            own = _own(data, quick)
             complete = {**GENERAL, **own, **given, **options, "data": data, "seed": [0]}
             for configuration in make_plan({"grids": [complete]}).configurations:
                 found.setdefault(configuration.hash, configuration)
@@ -188,11 +276,22 @@ def _names(data: Any) -> Sequence[str]:
     return [data] if isinstance(data, str) else data
 
 
+def _own(data: str, quick: bool) -> dict[str, Any]:
+    """Default settings of a data set; those of a quick look go before."""
+    own = dict(OWN.get(data, {}))
+    if quick:
+        known = data_option_names(data)
+        images = {name: value for name, value in QUICK_IMAGES.items() if name in known}
+        own |= {name: value for name, value in QUICK.items() if name in SETTINGS}
+        own["data_options"] = {**own.get("data_options", {}), **images}
+    return own
+
+
 def _merged(
-    name: str, data: str, given: Mapping[str, Any], shared: Mapping[str, Any], grid: Mapping[str, Any]
+    name: str, data: str, quick: bool, given: Mapping[str, Any], shared: Mapping[str, Any], grid: Mapping[str, Any]
 ) -> dict[str, Any]:  # fmt: skip
     """Options for one of several data sets, overriding its defaults."""
-    found = dict(OWN.get(data, {}).get(name, {}))
+    found = dict(_own(data, quick).get(name, {}))
     for part in (shared, grid):
         for key, value in mapping(name, part.get(name) or {}).items():
             option = option_for(data, key, _names(given["data"])) if name == "data_options" else key
@@ -204,7 +303,7 @@ def _merged(
 def design_of(settings: dict[str, Any]) -> Design:
     """The design given by settings, which are removed from ``settings``."""
     values: dict[str, Any] = {}
-    for name, kind in (("rho", float), ("seeds", int), ("scan_seeds", int)):
+    for name, kind in (("rho", float), ("seeds", int), ("scan_seeds", int), ("lsam_rho", float)):
         if settings.get(name) is not None:
             values[name] = convert_value(name, settings[name], kind)
         settings.pop(name, None)

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from realdata.results.summary import ALL_TARGETS, MEASURES, SGD, Measure, Panel, Rule, Values, rule_name, values_of
+from realdata.results.summary import (
+    ALL_TARGETS,
+    MEASURES,
+    SGD,
+    Measure,
+    Panel,
+    Rule,
+    Values,
+    baselines,
+    rule_name,
+    values_of,
+)
 from realdata.results.tables import level_name, what_it_is
 from sambalance_tools.statistics import t_interval
 from toymodels.plots import new_figure
@@ -22,6 +33,9 @@ COLOURS = {
 EFFECT_STYLES = {"full": "-", "weights": ":", "jacobian": "--"}
 MARKERS = "osD^vP*X"
 """Marker of each radius, so that lines differ not only in colour."""
+
+BASELINE_STYLES = (":", "-.")
+"""Lines of the untrained network and of training on the probed attribute alone."""
 
 DODGE = 0.02
 """Relative distance between neighbours with the same x value."""
@@ -61,6 +75,11 @@ def against_loss(panel: Panel, values: dict[Measure, Values], target: str) -> Fi
             # A little apart, so that one interval does not hide another.
             aside = 1.0 + DODGE * (place - (len(panel.rules) - 1) / 2)
             _line(axes, sorted((loss * aside, mean, half) for loss, mean, half in points), panel.rules, rule)
+        for (name, baseline), style in zip(baselines(panel, measure).items(), BASELINE_STYLES, strict=False):
+            mean = baseline.cell((SGD, target, None)).mean
+            if mean is not None:
+                label = name.replace(measure.attribute, "probed")
+                axes.axhline(mean, color="0.6", linestyle=style, linewidth=1.2, label=label)
         axes.set_xscale("log")
         axes.invert_xaxis()
         plain_ticks(axes)

@@ -31,20 +31,25 @@ COLUMNS: dict[str, str] = {
 }  # fmt: skip
 """Columns and types of the table.
 
-``run`` is the hash of the configuration; ``setting`` the hash of all of it but method, effect, rho, seed and target
-environment, so that runs of one setting differ in the update rule, the seed and the target alone. ``level`` is NaN for
-the final checkpoint; ``target``, ``split``, ``attribute`` and ``group`` are empty where they do not apply; ``low`` and
-``high`` bound the interval that the evaluation states (over images, not over seeds) and ``n`` counts the images.
+``run`` is the hash of the configuration; ``setting`` the hash of all of it but method, effect, rho, seed, target
+environment and ceiling, so that runs of one setting differ in these alone. ``level`` is NaN for
+the final checkpoint and for the untrained network (checkpoint ``untrained``, step 0); ``target``, ``split``,
+``attribute`` and ``group`` are empty where they do not apply; ``low`` and ``high`` bound the interval that the
+evaluation states (over images, not over seeds) and ``n`` counts the images.
 """
 
 RULE = ("method", "effect", "rho", "seed")
-"""Settings that differ between runs of one setting, besides the target environment."""
+"""Settings that differ between runs of one setting, besides the target environment and the ceiling."""
+
+CEILING = "ceiling"
+"""Option of data sets, see :mod:`realdata.datasets.ceiling`."""
 
 
 def setting_of_values(configuration: Mapping[str, Any]) -> str:
-    """Eight hexadecimal digits that identify all settings except update rule, seed and target environment."""
+    """Eight hexadecimal digits that identify all settings except update rule, seed, target environment and ceiling."""
     values = {name: value for name, value in configuration.items() if name not in RULE}
-    values["data_options"] = {name: value for name, value in values["data_options"].items() if name != "target"}
+    options = values["data_options"].items()
+    values["data_options"] = {name: value for name, value in options if name not in ("target", CEILING)}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 

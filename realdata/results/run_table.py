@@ -73,7 +73,8 @@ def _main(stored: dict[str, Any]) -> list[list[str]]:
     lines = [["checkpoint", "epoch", "training loss", *(heading for *_, heading in columns)]]
     for name, each in checkpoints.items():
         values = [shown(main_row(each["rows"], metric, attribute)) for metric, attribute, _ in columns]
-        lines.append([name, f"{each['epoch']:g}", f"{each['training_loss']:.4f}", *values])
+        loss = each["training_loss"]
+        lines.append([name, f"{each['epoch']:g}", "-" if loss is None else f"{loss:.4f}", *values])
     return lines
 
 

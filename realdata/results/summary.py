@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from realdata.configuration import METHODS, STORED_NAMES
 from realdata.datasets.base import DIFFERENCES
-from realdata.results.parquet import setting_of_values
+from realdata.results.parquet import CEILING, setting_of_values
+from realdata.training.checkpoints import UNTRAINED
 from sambalance_tools.statistics import t_interval
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ MEASURES = (
     Measure("accuracy", "", "test", "Accuracy", lower_is_better=False),
     Measure("gini_real", "", "train", "Gini coefficient of the example weights"),
     Measure("gini_phantom", "", "train", "Gini coefficient at the phantom point"),
+    Measure("probing_log_loss", "hard", "probe", "Hard probing log loss (nats)"),
+    Measure("probing_log_loss", "easy", "probe", "Easy probing log loss (nats)"),
 )
 
 
@@ -80,7 +83,10 @@ class Panel:
         title: title of the data. differences: differences from the published images (:mod:`realdata.datasets.base`);
             None if the runs are of an earlier version.
         setting: name of the setting. configuration: configuration of one of its runs.
-        rows: results of its runs. runs: entries of ``results.json`` by run.
+        rows: results of its runs. untrained: the same of their networks before the first step.
+        runs: entries of ``results.json`` by run.
+        ceilings: for "hard" and "easy", as far as planned, the panel of the runs that are trained on this attribute
+            alone (:mod:`realdata.datasets.ceiling`).
         rules, targets, levels: those of the planned runs, in order; the last level is None, the end of training.
     """
 
@@ -89,10 +95,12 @@ class Panel:
     setting: str
     configuration: Mapping[str, Any]
     rows: pd.DataFrame
+    untrained: pd.DataFrame
     runs: Mapping[str, Mapping[str, Any]]
     rules: tuple[Rule, ...]
     targets: tuple[str, ...]
     levels: tuple[float | None, ...]
+    ceilings: Mapping[str, Panel] = field(default_factory=dict)
 
     @property
     def seeds(self) -> int:
@@ -121,19 +129,36 @@ def panels(rows: pd.DataFrame, runs: Mapping[str, Mapping[str, Any]]) -> list[Pa
     for name, run in runs.items():
         values = run["configuration"]
         by_setting.setdefault((values["data"], setting_of_values(values)), {})[name] = run
-    return [_panel(setting, members, rows) for (_, setting), members in sorted(by_setting.items())]
+    return [_whole_panel(setting, members, rows) for (_, setting), members in sorted(by_setting.items())]
+
+
+def _whole_panel(setting: str, members: Mapping[str, Mapping[str, Any]], rows: pd.DataFrame) -> Panel:
+    """The panel with those of its ceilings; a ceiling stands alone if nothing else was planned."""
+    parts: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for name, run in members.items():
+        parts.setdefault(ceiling_of(run["configuration"]), {})[name] = run
+    own = parts.pop("", None) or parts.pop(min(parts))
+    ceilings = {attribute: _panel(setting, runs, rows) for attribute, runs in sorted(parts.items())}
+    return replace(_panel(setting, own, rows), ceilings=ceilings)
+
+
+def ceiling_of(configuration: Mapping[str, Any]) -> str:
+    """The attribute on which a run is trained alone; empty for other runs."""
+    return str(configuration["data_options"].get(CEILING) or "")
 
 
 def _panel(setting: str, runs: Mapping[str, Mapping[str, Any]], rows: pd.DataFrame) -> Panel:
     configurations = [run["configuration"] for run in runs.values()]
     titles = sorted({run["title"] for run in runs.values() if run.get("title")})
     levels = sorted({float(level) for values in configurations for level in values["levels"]}, reverse=True)
+    own = rows[rows["run"].isin(list(runs))]
     return Panel(
         title=" / ".join(titles) or configurations[0]["data"],
         differences=_differences(runs),
         setting=setting,
         configuration=configurations[0],
-        rows=rows[rows["run"].isin(list(runs))],
+        rows=own[own["checkpoint"] != UNTRAINED],
+        untrained=own[own["checkpoint"] == UNTRAINED],
         runs=runs,
         rules=tuple(sorted({rule_of(values) for values in configurations}, key=_rule_order)),
         targets=tuple(sorted({str(values["data_options"].get("target") or "") for values in configurations})),
@@ -225,6 +250,31 @@ def values_of(panel: Panel, measure: Measure) -> Values:
     if len(panel.targets) > 1:
         _add_mean_of_targets(panel, found, missing, loss)
     return Values(found, missing, loss)
+
+
+def baselines(panel: Panel, measure: Measure) -> dict[str, Values]:
+    """Numbers with which a probing measure is compared, by name, under the keys of SGD: those of the untrained network
+    (at the end alone) and of the network trained on the measure's attribute alone, as far as they were measured."""
+    if not measure.split.startswith("probe"):
+        return {}
+    found = {"untrained network": values_of(_untrained_panel(panel), measure)}
+    if measure.attribute in panel.ceilings:
+        ceiling = values_of(panel.ceilings[measure.attribute], measure)
+        found[f"SGD on the {measure.attribute} attribute alone"] = ceiling
+    return {name: values for name, values in found.items() if values.found}
+
+
+def _untrained_panel(panel: Panel) -> Panel:
+    """The untrained networks as runs of SGD, one per seed and target, because all update rules start from the same."""
+    measured = set(panel.untrained["run"])
+    runs: dict[tuple[int, str], tuple[str, Mapping[str, Any]]] = {}
+    for name, run in panel.runs.items():
+        values = run["configuration"]
+        if name in measured:
+            as_sgd = {**values, "method": SGD[0], "effect": SGD[1], "rho": SGD[2]}
+            place = int(values["seed"]), str(values["data_options"].get("target") or "")
+            runs.setdefault(place, (name, {**run, "configuration": as_sgd}))
+    return replace(panel, rows=panel.untrained, runs=dict(runs.values()), rules=(SGD,), levels=(None,))
 
 
 def _why(run: Mapping[str, Any], level: float | None, undefined: bool, measured: bool) -> str:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from realdata.results.radius_table import radius_table
 from realdata.results.summary import (
     ALL_TARGETS,
     MEASURES,
+    SGD,
     Cell,
     Key,
     Measure,
     Panel,
     Values,
+    baselines,
     losses_match,
     plain_key,
     rule_name,
@@ -26,6 +28,8 @@ OVERSHOOT = 0.5
 
 MISMATCH = 1.5
 """A difference between checkpoints whose training losses differ by more than this factor is marked."""
+
+NO_LEVEL = "one number, which stands in the last column: a network that is not trained reaches no level"
 
 EVALUATE_MORE = "see the table of training losses; more evaluations per epoch bring it closer"
 
@@ -56,10 +60,55 @@ def panel_tables(panel: Panel, measures: Sequence[Measure] = MEASURES) -> list[N
             if _has_other_rules(panel):
                 difference = _difference_table(panel, measure, found, target)
                 made.append(NamedTable(f"{stem}-difference", difference, detail))
+        hardness = hardness_table(panel, target)
+        if hardness is not None:
+            made.append(
+                NamedTable("-".join(part for part in ("which_attribute_is_hard", word) if part), hardness, detail)
+            )
         losses = _loss_table(panel, next(iter(present.values())), target)
         made.append(NamedTable("-".join(part for part in ("training_loss", word) if part), losses, detail))
     radii = radius_table(panel, what_it_is(panel))
     return made if radii is None else [*made, NamedTable("relative_radius", radii)]
+
+
+def hardness_table(panel: Panel, target: str) -> TextTable | None:
+    """Which attribute is hard, as measured: the probing errors of both. None if only one was probed.
+
+    The data set's card calls one attribute hard and the other easy; these numbers may say otherwise.
+    """
+    measures = {attribute: Measure("probing_error", attribute, "probe", "") for attribute in ("hard", "easy")}
+    lines: dict[str, list[Cell]] = {}
+    for attribute, measure in measures.items():
+        values = values_of(panel, measure)
+        if not values.found:
+            return None
+        trained = [values.cell((SGD, target, level)) for level in panel.levels]
+        reached = next((cell for cell in trained[:-1] if cell.mean is not None), Cell(None, None, 0, 0))
+        beside = list(baselines(panel, measure).items())
+        of = {name.split()[0]: found.cell((SGD, target, None)) for name, found in beside}
+        nothing = Cell(None, None, 0, 0)
+        lines[attribute] = [of.get("untrained", nothing), reached, trained[-1], of.get("SGD", nothing)]
+    notes: list[str] = []
+    rows = []
+    for attribute, cells in lines.items():
+        row = [TableCell(f"called {attribute}")]
+        for cell in cells:
+            numbers = () if cell.mean is not None else (_note(notes, "not measured"),)
+            row.append(TableCell(format_cell(cell), numbers))
+        rows.append(row)
+    pairs = list(zip(lines["hard"], lines["easy"], strict=True))
+    signs = [one.mean > other.mean for one, other in pairs if one.mean is not None and other.mean is not None]
+    if not signs:
+        return None
+    said = (
+        "the attribute called hard" if all(signs) else "the attribute called easy" if not any(signs) else "not settled"
+    )
+    caption = (
+        f"Which attribute is hard, as measured: probing errors, larger is harder. {what_it_is(panel, target)}; mean ±"
+        f" half width of the 95 % t-interval over seeds. Harder in every column: {said}"
+    )
+    headings = ["", "untrained", "SGD at the first level", "SGD at the end", "trained on it alone"]
+    return TextTable(caption, headings, rows, notes)
 
 
 def _has_other_rules(panel: Panel) -> bool:
@@ -81,7 +130,24 @@ def _measure_table(panel: Panel, measure: Measure, values: Values, target: str) 
     caption = (
         f"{measure.title}{better}. {what_it_is(panel, target)}; mean ± half width of the 95 % t-interval over seeds"
     )
-    return _table(panel, values, target, caption, values.cell, signed=False)
+    table = _table(panel, values, target, caption, values.cell, signed=False)
+    return _with_baselines(table, panel, measure, target)
+
+
+def _with_baselines(table: TextTable, panel: Panel, measure: Measure, target: str) -> TextTable:
+    """A table with further rows: the untrained network, and what training on the attribute alone reaches."""
+    rows, notes = list(table.rows), list(table.notes)
+    for name, values in baselines(panel, measure).items():
+        row = [TableCell(name)]
+        for level in panel.levels:
+            key: Key = SGD, target, level
+            cell = values.cell(key)
+            remarks = _remarks(cell, values, key, signed=False)
+            if cell.mean is None and not remarks:
+                remarks = [NO_LEVEL]
+            row.append(TableCell(format_cell(cell), tuple(_note(notes, remark) for remark in remarks)))
+        rows.append(row)
+    return replace(table, rows=rows, notes=notes)
 
 
 def _difference_table(panel: Panel, measure: Measure, values: Values, target: str) -> TextTable:

@@ -31,14 +31,17 @@ def complete_data_options(data: str, given: Mapping[str, Any]) -> dict[str, Scal
     """The options of a data set, typed, checked and with their defaults written out.
 
     Different spellings of the same options then have the same hash, and a stored configuration does not change its
-    meaning if a default changes.
+    meaning if a default changes. Left out are options that came after the first stored runs, if they have their default
+    (see ``ADDED_LATER``).
 
     Raises:
         ValueError: for an unknown data set or option, or a value that the data set does not allow.
     """
     from realdata import datasets
+    from realdata.datasets.specification import ADDED_LATER
 
-    return dataclasses.asdict(datasets.spec(data).make_options(given))
+    options = dataclasses.asdict(datasets.spec(data).make_options(given))
+    return {name: value for name, value in options.items() if name not in ADDED_LATER or value != ADDED_LATER[name]}
 
 
 def complete_model_options(model: str, given: Mapping[str, Any]) -> dict[str, Scalar]:

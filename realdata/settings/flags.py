@@ -50,6 +50,8 @@ HELP = {
     "method": FlagText("update rule: " + ", ".join(METHODS), "sam if --rho is positive, otherwise sgd"),
     "effect": FlagText(f"which of SAM's effects to keep, both (full) or only one: {', '.join(EFFECTS)}"),
     "rho": FlagText("radius of SAM's perturbation; 0: training without SAM"),
+    "sam_from": FlagText("epoch from which SAM's perturbation is on"),
+    "sam_until": FlagText("epoch until which SAM's perturbation is on", "the end"),
     "base": FlagText(f"base optimizer: {', '.join(BASES)}"),
     "lr": FlagText("learning rate"),
     "momentum": FlagText("momentum, or Adam's beta_1"),

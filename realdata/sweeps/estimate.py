@@ -67,7 +67,11 @@ def duration(seconds: float) -> str:
 
 def passes(configuration: RunConfiguration) -> float:
     """Epochs times the cost of a step of the method. The training time of similar jobs is proportional to it."""
-    return configuration.epochs * (PASSES[configuration.method] + EFFECT_PASSES[configuration.effect])
+    until = (
+        configuration.epochs if configuration.sam_until is None else min(configuration.sam_until, configuration.epochs)
+    )
+    more = PASSES[configuration.method] + EFFECT_PASSES[configuration.effect] - PASSES["sgd"]
+    return configuration.epochs * PASSES["sgd"] + max(until - configuration.sam_from, 0.0) * more
 
 
 def kind_of_job(configuration: RunConfiguration) -> tuple[Any, ...]:

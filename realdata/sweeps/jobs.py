@@ -2,7 +2,8 @@
 
 A job's directory is named by the hash of its configuration. Besides the files of the training it contains
 
-    rows.json         configuration, title of the data, and all rows of each checkpoint; always a complete file
+    rows.json         configuration, title of the data, and all rows of each checkpoint and of the untrained network;
+                      always a complete file
     failed.json       why the last attempt failed; removed when the job succeeds
     job.lock          locked by the process that is working on the job
     job.holder.json   describes this process
@@ -159,20 +160,23 @@ def _reason(status: str) -> str:
 
 @dataclass(frozen=True)
 class Steps:
-    """Functions of a job: train a configuration, load the model of a checkpoint, measure it."""
+    """Functions of a job: train a configuration, load the model of a checkpoint, measure it; and measure the network
+    before its first step."""
 
     train: Callable[..., TrainedRun]
     load_model: Callable[..., Classifier]
     evaluate: Callable[..., list[dict[str, Any]]]
+    measure_untrained: Callable[..., list[dict[str, Any]]]
 
 
 def steps_of_a_job() -> Steps:
     """The functions used by jobs, imported only when a job runs, so that counting jobs needs no torch."""
     from realdata.measures.evaluate import evaluate
+    from realdata.sweeps.untrained import measure
     from realdata.training.loading import load_checkpoint
     from realdata.training.train import train
 
-    return Steps(train, load_checkpoint, evaluate)
+    return Steps(train, load_checkpoint, evaluate, measure)
 
 
 def _do(job: Job, configuration: RunConfiguration, directory: Path, stage: list[str]) -> str:
@@ -180,6 +184,8 @@ def _do(job: Job, configuration: RunConfiguration, directory: Path, stage: list[
     from realdata.datasets.loading import load_for
     from realdata.measures.protocols import protocol
     from realdata.measures.radius_rows import radius_rows
+    from realdata.sweeps.untrained import untrained_entry
+    from realdata.training.checkpoints import UNTRAINED
 
     steps = steps_of_a_job()
     data = load_for(job.root, configuration, progress=job.progress)
@@ -206,11 +212,25 @@ def _do(job: Job, configuration: RunConfiguration, directory: Path, stage: list[
         }
     options = {name: tuple(v) if isinstance(v, list) else v for name, v in job.probe_options.items()}
     probing = protocol(job.protocol).replace(**options)
+    if UNTRAINED not in stored["checkpoints"]:
+        stage[0] = "evaluating the untrained network"
+        started = time.perf_counter()
+        first = untrained_entry(directory, configuration, job.evaluation, lambda: [
+            to_json_values(row)
+            for row in steps.measure_untrained(
+                configuration, data, device=job.device, protocol=probing, seed=job.evaluation_seed
+            )
+        ])  # fmt: skip
+        stored["checkpoints"] = {UNTRAINED: first, **stored["checkpoints"]}
+        stored["seconds"]["evaluation"] += round(time.perf_counter() - started, 3)
+        _write_rows(directory, stored, "partial")
     for checkpoint in run.checkpoints:
         if checkpoint.name in stored["checkpoints"]:
             continue
         # A steep loss passes several levels between two evaluations: the same weights, measured once.
-        duplicate = next((each for each in stored["checkpoints"].values() if each["step"] == checkpoint.step), None)
+        # (The untrained network is measured without example weights, which levels reached at step 0 have.)
+        measured = [each for name, each in stored["checkpoints"].items() if name != UNTRAINED]
+        duplicate = next((each for each in measured if each["step"] == checkpoint.step), None)
         stage[0] = f"evaluating checkpoint {checkpoint.name}"
         started = time.perf_counter()
         if duplicate is None:

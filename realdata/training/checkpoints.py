@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 CONFIG, METRICS, CHECKPOINTS, RESUME, DONE = "config.json", "metrics.jsonl", "checkpoints", "resume.pt", "done"
 FINAL = "final"
+UNTRAINED = "untrained"
+"""The network before its first step. It has no file, because it is built from the configuration and its seed."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,9 @@ class Checkpoint:
     """Weights at one evaluation.
 
     Attributes:
-        name: ``"loss-0.1"``, or ``"final"``. path: its file.
-        level: the level that the training loss reached here for the first time; None for the final checkpoint.
+        name: ``"loss-0.1"``, ``"final"``, or ``"untrained"``. path: its file.
+        level: the level that the training loss reached here for the first time; None for the final checkpoint and for
+            the untrained network.
         step, epoch: number of steps, and the same in epochs.
         training_loss: nats per example at these weights, in evaluation mode.
     """
@@ -157,6 +160,17 @@ def read_run(directory: str | os.PathLike[str]) -> TrainedRun:
 def make(directory: Path, name: str, level: float | None, step: int, epoch: float, loss: float) -> Checkpoint:
     """Make a checkpoint in this directory."""
     return Checkpoint(name, directory / CHECKPOINTS / f"{name}.pt", level, step, epoch, loss)
+
+
+def first_training_loss(directory: Path) -> float | None:
+    """Training loss before the first step; None if it was not measured or is not finite."""
+    try:
+        with (directory / METRICS).open(encoding="utf-8") as file:
+            first = json.loads(file.readline())
+    except (OSError, json.JSONDecodeError):
+        return None
+    loss = first["training_loss"] if first["step"] == 0 else None
+    return None if loss is None else float(loss)
 
 
 def from_json(directory: Path, entry: Mapping[str, Any]) -> Checkpoint:

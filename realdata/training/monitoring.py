@@ -20,11 +20,26 @@ from realdata.training.optimization import autocast
 BATCH = 128
 """Examples per forward pass without gradient. With more, activations do not fit into the cache of a CPU."""
 
-MONITORED_PER_GROUP = 1024
-"""Maximum number of validation and of test images per group that are measured during training."""
+MONITORED = 4096
+"""Largest number of validation and of test images that are measured during training, divided equally among the groups.
+There are no more than training images, so that measuring takes no longer than an epoch."""
+MONITORED_PER_GROUP = 16, 1024
+"""Smallest and largest number of them per group, where a group has as many."""
 
 _MONITOR_STREAM = 2
 """Stream of random numbers, separate from order and augmentation."""
+
+
+def monitored_per_group(groups: int, training: int = MONITORED) -> int:
+    """Maximum number of images of each group that are measured in a split.
+
+    The total is limited, because with many groups the measurement would otherwise take as long as the training.
+
+    Args:
+        groups: number of groups. training: number of training images.
+    """
+    least, most = MONITORED_PER_GROUP
+    return min(most, max(least, min(MONITORED, training) // groups))
 
 
 @dataclass(frozen=True)
@@ -48,10 +63,11 @@ class Monitor:
         if limit is not None and limit < len(training):
             training = np.sort(random.permutation(training)[:limit])
         rows = {"training": training}
+        most = monitored_per_group(len(data.group_names), len(data.rows(TRAIN)))
         for split in (VALIDATION, TEST):
             shuffled = random.permutation(data.rows(split))
             if len(shuffled):
-                kept = [shuffled[data.group[shuffled] == g][:MONITORED_PER_GROUP] for g in range(len(data.group_names))]
+                kept = [shuffled[data.group[shuffled] == g][:most] for g in range(len(data.group_names))]
                 rows[SPLIT_NAMES[split]] = np.sort(np.concatenate(kept))
         return cls(configuration, data, rows)
 

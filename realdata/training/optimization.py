@@ -30,6 +30,13 @@ def learning_rate(configuration: RunConfiguration, step: int, steps_per_epoch: i
     return configuration.lr
 
 
+def radius(configuration: RunConfiguration, step: int, steps_per_epoch: int) -> float:
+    """Radius of the perturbation in a step (counted from 0): rho between ``sam_from`` and ``sam_until``, else 0."""
+    until = configuration.epochs if configuration.sam_until is None else configuration.sam_until
+    first, end = (round(epoch * steps_per_epoch) for epoch in (configuration.sam_from, until))
+    return configuration.rho if first <= step < end else 0.0
+
+
 def autocast(configuration: RunConfiguration, device: torch.device) -> AbstractContextManager[Any]:
     """Context of mixed precision, if the configuration uses it."""
     dtype = PRECISIONS[configuration.precision]
@@ -78,10 +85,12 @@ class TrainingStep:
             )
             self.optimizer = self._sam
 
-    def step(self, inputs: Tensor, labels: Tensor, lr: float) -> Tensor:
-        """One step at this learning rate; returns the loss of the batch at the real weights."""
+    def step(self, inputs: Tensor, labels: Tensor, lr: float, rho: float | None = None) -> Tensor:
+        """One step at this learning rate and radius (None: the run's); returns the batch's loss at the real weights."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
+            if self._sam is not None:
+                group["rho"] = self._configuration.rho if rho is None else rho
         if self._sam is not None:
             loss = self._sam.step(forward=lambda: self._model(inputs), loss=lambda z: cross_entropy(z.float(), labels))
             assert isinstance(loss, Tensor)

@@ -35,7 +35,7 @@ from realdata.training.augmentation import ORDER, Augmentation, generator, train
 from realdata.training.checkpoints import Checkpoint, TrainedRun
 from realdata.training.distributed import TrainingProcesses, connect_processes, require_divisible
 from realdata.training.monitoring import Monitor
-from realdata.training.optimization import TrainingStep, learning_rate
+from realdata.training.optimization import TrainingStep, learning_rate, radius
 from realdata.training.radius import starting_radius
 from sambalance_tools.files import atomic_path
 from sambalance_tools.progress import ProgressBar
@@ -150,7 +150,8 @@ class _Training:
         torch.manual_seed(_dropout_seed(self.configuration.seed, self.step, self.processes.rank))
         for inputs, labels in self._batches(stop):
             rate = learning_rate(self.configuration, self.step, self.steps_per_epoch)
-            loss = self.stepper.step(inputs, labels, rate)
+            rho = radius(self.configuration, self.step, self.steps_per_epoch)
+            loss = self.stepper.step(inputs, labels, rate, rho)
             finite = loss.isfinite()
             total += torch.where(finite, loss, 0)
             lost += ~finite

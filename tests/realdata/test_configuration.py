@@ -41,7 +41,11 @@ def test_every_setting_changes_the_hash():
     hashes |= {base.replace(method=method, rho=0.1).hash for method in ("sam", "lsam", "asam")}
     hashes |= {base.replace(method="sam", rho=0.1, effect=effect).hash for effect in ("weights", "jacobian")}
     assert len(hashes | {base.hash}) == len(changes) + 3 + 2 + 1
-    assert set(changes) | {"method", "effect", "rho"} == {entry.name for entry in dataclasses.fields(base)}
+    sam = base.replace(method="sam", rho=0.1)
+    assert len({sam.hash, sam.replace(sam_from=2).hash, sam.replace(sam_until=2).hash}) == 3
+    assert set(changes) | {"method", "effect", "rho", "sam_from", "sam_until"} == {
+        entry.name for entry in dataclasses.fields(base)
+    }
 
 
 def test_hashes_stay_what_they_were_when_runs_were_first_kept():
@@ -102,3 +106,18 @@ def test_names_what_is_wrong_and_what_is_allowed(changes, names):
 def test_unknown_settings_are_named():
     with pytest.raises(ValueError, match=r"setting='learning_rate' is not known.*lr"):
         RunConfiguration.from_dict({"data": "pacs", "learning_rate": 0.1})
+
+
+def test_a_schedule_of_sam_is_checked_and_its_default_leaves_the_hash_alone():
+    sam = RunConfiguration("cifar_mnist", method="sam", rho=0.1, epochs=4)
+    assert not {"sam_from", "sam_until"} & set(sam.as_dict())
+    half = sam.replace(sam_from=2, sam_until=3.5)
+    assert RunConfiguration.from_dict(half.as_dict()) == half
+    for changes, words in (
+        ({"sam_from": 4}, "sam_from=4 with epochs=4"),
+        ({"sam_until": 0}, "sam_until=0; allowed: a finite number above sam_from"),
+        ({"sam_from": -1}, "sam_from=-1"),
+        ({"sam_from": 1, "method": "sgd", "rho": 0}, "methods with a perturbation"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            sam.replace(**changes)

@@ -16,7 +16,7 @@ from realdata.commands import predict
 from realdata.datasets import loading
 from realdata.predictions import PREDICTIONS, Design, base_settings, trainings
 from realdata.predictions.filter_evidence import FilterEvidence
-from realdata.predictions.request import request_of
+from realdata.predictions.request import PROBING, request_of
 from realdata.predictions.runs import OWN, tuning_pairs
 from realdata.predictions.tables import (
     COLUMNS,
@@ -47,8 +47,8 @@ FILTER = FilterEvidence(
 
 
 def test_the_runs_of_a_base_setting_are_these() -> None:
-    setting = base()
-    found = [(c.method, c.effect, c.rho, c.lr, c.weight_decay, c.seed) for c in trainings(setting, Design())]
+    setting, runs = base(), {"main", "effects", "scan", "tuning", "ceiling"}
+    found = [(c.method, c.effect, c.rho, c.lr, c.weight_decay, c.seed) for c in trainings(setting, Design(), runs)]
     pair = (0.05, 5e-4)
     expected = [("sgd", "full", 0.0, *pair, seed) for seed in range(5)]
     expected += [("sam", effect, 0.1, *pair, seed) for effect in ("full", "weights", "jacobian") for seed in range(5)]
@@ -59,8 +59,14 @@ def test_the_runs_of_a_base_setting_are_these() -> None:
         for method, rho in (("sgd", 0.0), ("sam", 0.1))
         for seed in range(3)
     ]
+    expected += [("sgd", "full", 0.0, *pair, seed) for seed in range(3) for _ in ("hard", "easy")]
     assert sorted(found) == sorted(expected)
-    assert len(found) == 41
+    alone = [(c.data_options["ceiling"], c.seed, c.method) for c in trainings(setting, Design(), {"ceiling"})]
+    assert alone == [(attribute, seed, "sgd") for seed in range(3) for attribute in ("hard", "easy")]
+    assert not trainings(base(data="pacs"), Design(), {"ceiling"})
+    assert len(found) == 47
+    # The other head's, and SAM in the first and in the second half.
+    assert len(trainings(setting, Design())) == 47 + 10 + 10
     # The first ten are the comparison that most predictions need, seed after seed.
     assert found[:2] == [expected[0], expected[5]]
 
@@ -69,7 +75,9 @@ def test_only_what_the_chosen_predictions_need_is_trained() -> None:
     def asked(names: str) -> int:
         return len(request_of({"data": "cifar_mnist", "predictions": names.split(",")}).plan.configurations)
 
-    assert [asked(name) for name in ("R4", "R2,R3", "R6", "R5", "R1", "R1,R5,R6", "R7")] == [10, 10, 20, 19, 22, 41, 0]
+    assert [asked(name) for name in ("R4", "R2,R3", "R6", "R5", "R1", "R1,R5,R6", "R7")] == [10, 10, 26, 25, 28, 47, 0]
+    # Both heads, of which one is the base setting's; SAM in each half.
+    assert [asked(name) for name in ("R8", "R12", "R13", "R1,R8")] == [20, 26, 16, 38]
 
 
 def test_a_sweep_of_the_same_settings_has_the_same_runs() -> None:
@@ -120,8 +128,9 @@ def test_files_hold_the_verdicts_and_what_was_predicted(tmp_path: Path) -> None:
     table = read_predictions(tmp_path / "predictions.parquet")
     assert list(table.columns) == list(COLUMNS)
     assert table.equals(table_of(rows))
-    # 7 verdicts and 2 + 2 + 2 + 2 + 3 parts of each setting, and one that compares them.
-    assert len(table) == 2 * (7 + 11) + 1
+    # The verdicts and the named parts of each setting, and one that compares them.
+    parts = sum(bool(spec.name) for each in predictions for spec in each.parts)
+    assert len(table) == 2 * (len(predictions) + parts) + 1
     one = table[(table["setting"] == found[1].data.setting) & (table["prediction"] == "R1")].set_index("part")
     assert list(one["verdict"]) == ["reversed", "reversed", "reversed", "reversed"]
     assert one.loc["b", "estimate"] == pytest.approx(0.1, abs=0.01)
@@ -142,10 +151,11 @@ def test_tables_have_a_line_per_setting_and_part(tmp_path: Path) -> None:
     predictions = list(PREDICTIONS.values())
     rows = verdict_rows([judge_setting(made(tmp_path), predictions)], predictions)
     table = verdict_table(rows, predictions)
-    assert [len(line) for line in table.rows] == [8]
+    assert [len(line) for line in table.rows] == [1 + len(PREDICTIONS)]
     texts = {line[1].text: line[3].text for line in estimate_table(rows).rows}
     assert list(texts) == [
-        *("R1a", "R1b", "R1c", "R2a", "R2b", "R3", "R4a", "R4b", "R5a", "R5b", "R6", "R7a", "R7b"), "R5c"
+        *("R1a", "R1b", "R1c", "R2a", "R2b", "R3", "R4a", "R4b", "R5a", "R5b", "R6", "R7a", "R7b"),
+        *("R8a", "R8b", "R8c", "R12a", "R12b", "R13a", "R13b", "R13c", "R5c"),
     ]  # fmt: skip
     assert texts["R7a"] == "—"
     assert texts["R3"].startswith("0.200 [")
@@ -270,7 +280,7 @@ def test_from_training_to_verdicts_and_again_without_training(
     expected = (wide["gini_phantom"] - wide["gini_real"]).groupby("seed").mean().mean()
     assert a.estimate == pytest.approx(expected)
     content = json.loads((out / "predictions.json").read_text())
-    assert content["plan"]["probe_options"] == {"train_examples": 1024, "rho": 0.1}
+    assert content["plan"]["probe_options"] == {**PROBING, "rho": 0.1}
     assert content["data"][0]["runs"] == {"done": 6}
     # Again, by the folder alone, without data and without training: the same verdicts, byte by byte.
     before = {name: digest(out / name) for name in ("predictions.parquet", "verdict.md", "figures/R4.pdf")}
@@ -401,10 +411,12 @@ def test_helpers_of_these_tests_write_what_real_runs_do(tmp_path: Path) -> None:
     }
     shutil.rmtree(tmp_path / "runs")
     from realdata.measures import evaluate
+    from realdata.measures.protocols import Protocol
     from realdata.models.build import build
 
-    configuration = complete({"data": "cifar_mnist", "model": "mlp", "levels": LEVELS}).replace(batch_size=16)
-    data = fake_parts.tiny()
-    rows = evaluate.evaluate(build(configuration, data).eval(), data, configuration)
+    options = {"width": 4, "depth": 1}
+    configuration = complete({"data": "cifar_mnist", "model": "small_cnn", "model_options": options, "levels": LEVELS})
+    data, protocol = fake_parts.tiny(), Protocol(readouts=("placed",))
+    rows = evaluate.evaluate(build(configuration, data).eval(), data, configuration, protocol=protocol)
     real = {(r["split"], r["metric"], r["attribute"]) for r in rows}
     assert mine <= real

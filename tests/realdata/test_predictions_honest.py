@@ -9,7 +9,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from realdata.predictions import ABSENT, HOLDS, NO_RANGE, PREDICTIONS, REVERSED, UNDECIDED, Design, dynamic_range
+from realdata.predictions import (
+    ABSENT,
+    HOLDS,
+    NO_RANGE,
+    PREDICTIONS,
+    REVERSED,
+    UNDECIDED,
+    Design,
+    PredictionData,
+    dynamic_range,
+)
 from realdata.predictions.correction import corrected
 from realdata.predictions.dynamic_range import is_flat, range_of
 from realdata.predictions.intervals import interval_of
@@ -60,6 +70,67 @@ def test_r1_on_planted_effects(world: World, expected: str, tmp_path: Path) -> N
     one = judge_setting(made(tmp_path, world, FIVE), [R1])
     assert {finding.verdict for finding in one.evidence["R1"].findings.values()} == {expected}
     assert one.verdicts["R1"].verdict == expected
+
+
+def paper_cnn(tmp_path: Path, world: World) -> PredictionData:
+    return made(tmp_path, world, FIVE, model="paper_cnn", model_options={"width": 32, "head": "flatten"})
+
+
+@pytest.mark.parametrize(
+    ("by_head", "expected"),
+    [
+        ({"flatten": -0.05, "pooled": 0.0}, HOLDS),
+        ({"flatten": 0.0, "pooled": -0.05}, REVERSED),
+        ({"flatten": -0.05, "pooled": -0.05}, ABSENT),
+    ],
+)
+def test_r8_on_planted_interactions(by_head: dict[str, float], expected: str, tmp_path: Path) -> None:
+    """The same gain under both heads is no interaction, however large it is."""
+    data = paper_cnn(tmp_path, World(sam_by_head=by_head, noise=0.002))
+    one = judge_setting(data, [PREDICTIONS["R8"]])
+    assert one.verdicts["R8"].verdict == expected
+    found = one.evidence["R8"].findings["a"].interval
+    assert found is not None
+    assert found.n == 5
+    assert found.mean == pytest.approx(by_head["flatten"] - by_head["pooled"], abs=0.006)
+
+
+def test_r8_has_nothing_to_say_of_networks_with_one_head(tmp_path: Path) -> None:
+    one = judge_setting(made(tmp_path, World(), FIVE, model="two_towers"), [PREDICTIONS["R8"]])
+    assert one.verdicts["R8"].verdict == UNDECIDED
+    assert "two_towers has one head" in one.verdicts["R8"].reason
+
+
+@pytest.mark.parametrize(
+    ("by_half", "expected"),
+    [
+        ({"first": -0.05, "second": 0.0}, HOLDS),
+        ({"first": 0.0, "second": -0.05}, REVERSED),
+        ({"first": -0.03, "second": -0.03}, ABSENT),
+    ],
+)
+def test_r12_on_planted_halves(by_half: dict[str, float], expected: str, tmp_path: Path) -> None:
+    one = judge_setting(made(tmp_path, World(sam_by_half=by_half, noise=0.002), FIVE), [PREDICTIONS["R12"]])
+    assert one.verdicts["R12"].verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("world", "expected"),
+    [
+        # SGD ends at 0.30 on average and scatters by 0.016 over seeds.
+        (World(untrained=0.6, ceiling=0.1, noise=0.002), HOLDS),
+        (World(untrained=0.33, ceiling=0.1, noise=0.002), NO_RANGE),
+        (World(untrained=0.6, ceiling=0.7, noise=0.002), UNDECIDED),
+    ],
+)
+def test_r13_on_planted_ranges(world: World, expected: str, tmp_path: Path) -> None:
+    """Training that moves nothing has no range; a ceiling above the untrained error leaves no room to judge."""
+    one = judge_setting(made(tmp_path, world, FIVE), [PREDICTIONS["R13"]])
+    assert one.verdicts["R13"].verdict == expected, one.verdicts["R13"].reason
+    if expected == HOLDS:
+        share = one.evidence["R13"].findings["c"].interval
+        assert share is not None
+        assert share.mean == pytest.approx(0.56, abs=0.03)
 
 
 def test_an_undecided_finding_says_what_could_have_been_seen() -> None:
@@ -192,5 +263,5 @@ def test_an_untrained_network_of_one_seed_gives_no_range(tmp_path: Path) -> None
     made(tmp_path, World(untrained=0.6), Design(seeds=1))
     for path in (tmp_path / "runs").glob("*/rows.json"):
         stored = json.loads(path.read_text())
-        assert stored["checkpoints"]["start"]["step"] == 0
+        assert stored["checkpoints"]["untrained"]["step"] == 0
     assert range_of(made(tmp_path, World(untrained=0.6), Design(seeds=1))).words == "dynamic range unknown"

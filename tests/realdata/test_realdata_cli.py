@@ -151,10 +151,10 @@ def test_the_table_shows_measures_with_intervals(tmp_path: Path, capsys: pytest.
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "fake (stand-in): small_cnn, sam, rho 0.1, seed 0"
     assert lines[1].split("  ")[0] == "checkpoint"
-    assert [line.split()[0] for line in lines[2:5]] == ["loss-0.4", "loss-0.1", "final"]
+    assert [line.split()[0] for line in lines[2:6]] == ["untrained", "loss-0.4", "loss-0.1", "final"]
     # 0.35 - 0.2 * 0.1 + 0.1 * 0.001 at the end, see fake_parts.evaluate
-    assert "0.330 [0.310, 0.350]" in lines[4]
-    assert str(directory) in lines[5]
+    assert "0.330 [0.310, 0.350]" in lines[5]
+    assert str(directory) in lines[6]
 
 
 def test_the_same_command_again_trains_and_evaluates_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from realdata.commands import report
 from realdata.configuration import RunConfiguration
 from realdata.results.parquet import read_results, read_settings, write_results
 from realdata.results.summary import ALL_TARGETS, MEASURES, Panel, panels, rule_name, values_of
-from realdata.results.tables import excludes_zero, format_cell, panel_tables
+from realdata.results.tables import excludes_zero, format_cell, hardness_table, panel_tables
 from realdata.results.text_table import TableCell, TextTable
 from sambalance_tools.command_line import run_command
 from sambalance_tools.statistics import t_interval
@@ -119,6 +120,64 @@ def test_losses_that_do_not_match_are_marked(tmp_path: Path) -> None:
     difference = tables["probing_error-hard-difference"]
     assert [cell.notes for cell in difference.rows[0]] == [(), (1,), (), ()]
     assert difference.notes[0].startswith("the training losses of the two differ by more than a factor of 1.5")
+
+
+def test_tables_about_probing_have_rows_of_the_untrained_network_and_the_ceiling(tmp_path: Path) -> None:
+    for seed in SEEDS:
+        start = {"untrained": (None, 0.7, [row("probing_error", 0.5 + 0.1 * seed, "hard")])}
+        for rule in ({}, {"method": "sam", "rho": 0.1}):
+            store(tmp_path, seed=seed, stages={**start, **stages(0.3)}, **rule)
+        if seed < 2:
+            store(tmp_path, seed=seed, stages=stages(0.1 + 0.02 * seed), data_options={"ceiling": "hard"})
+    panel = only_panel(tmp_path)
+    assert (len(panel.runs), len(panel.ceilings["hard"].runs)) == (6, 2)
+    tables = {each.stem: each.table for each in panel_tables(panel)}
+    hard = tables["probing_error-hard"]
+    assert [cells[0].text for cells in hard.rows] == [
+        "SGD", "SAM, rho = 0.1", "untrained network", "SGD on the hard attribute alone"
+    ]  # fmt: skip
+    texts = [[cell.text for cell in cells[1:]] for cells in hard.rows[2:]]
+    assert texts[0] == ["—", "—", "0.600 ± 0.248"]
+    assert [text.split()[0] for text in texts[1]] == ["0.210", "0.160", "0.110"]
+    assert hard.rows[2][1].notes == (len(hard.notes),)
+    assert "reaches no level" in hard.notes[-1]
+    assert [cells[0].text for cells in tables["probing_error-easy"].rows] == ["SGD", "SAM, rho = 0.1"]
+    assert [cells[0].text for cells in tables["probing_error-hard-difference"].rows] == ["SAM, rho = 0.1"]
+    assert not any("untrained" in cells[0].text for cells in tables["worst_group_accuracy"].rows)
+
+
+def test_which_attribute_is_hard_is_measured(tmp_path: Path) -> None:
+    for seed in SEEDS:
+        start = {"untrained": (None, 0.7, [row("probing_error", 0.5, "hard"), row("probing_error", 0.4, "easy")])}
+        store(tmp_path, seed=seed, stages={**start, **stages(0.3)})
+        for attribute, error in (("hard", 0.1), ("easy", 0.2)):
+            alone = {"final": (None, 0.01, [row("probing_error", error, attribute)])}
+            store(tmp_path, seed=seed, stages=alone, data_options={"ceiling": attribute})
+    panel = only_panel(tmp_path)
+    table = hardness_table(panel, "")
+    assert table is not None
+    numbers = [[float(cell.text.split()[0]) for cell in cells[1:]] for cells in table.rows]
+    assert numbers == [[0.5, 0.4, 0.3, 0.1], [0.4, 0.02, 0.02, 0.2]]
+    # Trained alone, the attribute called easy is the harder one.
+    assert table.caption.endswith("not settled")
+    bare = hardness_table(dataclasses.replace(panel, ceilings={}), "")
+    assert bare is not None
+    assert bare.caption.endswith("the attribute called hard")
+    assert [cell.notes for cell in bare.rows[0]] == [(), (), (), (), (1,)]
+
+
+def test_figures_show_the_untrained_network_and_the_ceiling(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from realdata.results.figures import against_loss
+
+    start = {"untrained": (None, 0.7, [row("probing_error", 0.5, "hard")])}
+    store(tmp_path, stages={**start, **stages(0.3)})
+    store(tmp_path, stages=stages(0.1), data_options={"ceiling": "hard"})
+    panel = only_panel(tmp_path)
+    figure = against_loss(panel, {HARD: values_of(panel, HARD)}, "")
+    lines = {str(line.get_label()): line.get_ydata() for line in figure.axes[0].lines}
+    assert set(lines["untrained network"]) == {0.5}
+    assert set(lines["SGD on the probed attribute alone"]) == {0.1}
 
 
 def test_tables_name_the_data_the_seeds_and_stand_out_where_the_interval_excludes_zero(sweep_folder: Path) -> None:

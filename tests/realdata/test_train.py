@@ -19,7 +19,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch.nn.functional import cross_entropy  # noqa: E402
 
-from realdata.datasets.base import TRAIN  # noqa: E402
+from realdata.datasets.base import TEST, TRAIN, VALIDATION  # noqa: E402
 from realdata.datasets.batches import Normalization  # noqa: E402
 from realdata.measures.extraction import extract  # noqa: E402
 from realdata.models.build import build  # noqa: E402
@@ -28,7 +28,8 @@ from realdata.training import checkpoints  # noqa: E402
 from realdata.training import train as training  # noqa: E402
 from realdata.training.augmentation import ORDER, Augmentation, generator  # noqa: E402
 from realdata.training.loading import load_checkpoint  # noqa: E402
-from realdata.training.optimization import TrainingStep, learning_rate  # noqa: E402
+from realdata.training.monitoring import Monitor, monitored_per_group  # noqa: E402
+from realdata.training.optimization import TrainingStep, learning_rate, radius  # noqa: E402
 from realdata.training.train import train  # noqa: E402
 from support.killed_training import INTERRUPTED  # noqa: E402
 from support.toy_images import configuration, toy  # noqa: E402
@@ -121,6 +122,26 @@ def test_each_method_steps_from_the_gradient_at_its_phantom_point(method: str) -
         torch.testing.assert_close(p.detach(), w - 0.3 * g, rtol=0, atol=1e-6)
 
 
+def test_sam_may_be_on_in_a_part_of_the_training_only(tmp_path: Path) -> None:
+    """Before its part the losses are those of plain training, and without a part they are those of SAM."""
+    data = toy()
+    shared = {"model": "mlp", "model_options": {"width": 6}, "epochs": 4, "evaluations_per_epoch": 1}
+    sam = configuration(**shared, method="sam", rho=0.3)
+    runs = {"sgd": configuration(**shared), "sam": sam}
+    runs |= {"first": sam.replace(sam_until=2), "second": sam.replace(sam_from=2)}
+    losses = {}
+    for name, each in runs.items():
+        train(each, data, tmp_path / name, device="cpu", progress=False)
+        lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        losses[name] = [json.loads(line)["training_loss"] for line in lines]
+    assert losses["second"][:3] == losses["sgd"][:3]
+    assert losses["first"][:3] == losses["sam"][:3]
+    assert losses["second"][3:] != losses["sgd"][3:]
+    assert losses["first"][3:] != losses["sam"][3:]
+    steps = [radius(sam.replace(sam_from=0.5, sam_until=1.5), step, 4) for step in range(8)]
+    assert steps == [0, 0, 0.3, 0.3, 0.3, 0.3, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("schedule", "warmup", "expected"),
     [
@@ -140,9 +161,9 @@ def test_runs_that_share_a_seed_see_the_same_batches(tmp_path: Path, monkeypatch
     seen: dict[str, list[Any]] = {}
     real_step = TrainingStep.step
 
-    def step(self: TrainingStep, inputs: Any, labels: Any, lr: float) -> Any:
+    def step(self: TrainingStep, inputs: Any, labels: Any, lr: float, rho: float) -> Any:
         seen[key].append((inputs.clone(), labels.clone()))
-        return real_step(self, inputs, labels, lr)
+        return real_step(self, inputs, labels, lr, rho)
 
     monkeypatch.setattr(TrainingStep, "step", step)
     for key, changes in {
@@ -239,6 +260,20 @@ def test_accuracies_of_groups_are_those_of_the_model(tmp_path: Path) -> None:
         expected = {data.group_names[g]: right[group == g].mean() for g in np.unique(group)}
         assert last[f"{name}_group_accuracy"] == pytest.approx(expected)
         assert last[f"{name}_worst_group_accuracy"] == pytest.approx(min(expected.values()))
+
+
+def test_the_images_measured_during_training_are_limited_in_total(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [monitored_per_group(groups) for groups in (1, 4, 25, 100)] == [1024, 1024, 163, 40]
+    assert monitored_per_group(4, training=400) == 100
+    monkeypatch.setattr("realdata.training.monitoring.MONITORED", 8)
+    monkeypatch.setattr("realdata.training.monitoring.MONITORED_PER_GROUP", (1, 1024))
+    data = toy()
+    found = Monitor.of(configuration(), data).rows
+    for code, split in ((VALIDATION, "validation"), (TEST, "test")):
+        there = np.bincount(data.group[data.rows(code)], minlength=4)
+        assert np.array_equal(np.bincount(data.group[found[split]], minlength=4), np.minimum(there, 2))
+        assert there.max() > 2
+    assert len(found["training"]) == len(data.rows(TRAIN))
 
 
 def test_the_training_loss_can_be_measured_on_a_fixed_part(tmp_path: Path) -> None:

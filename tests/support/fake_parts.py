@@ -175,6 +175,13 @@ def evaluate(model: Any, data: Any, configuration: Any, checkpoint: Any, *, prot
     return rows
 
 
+def measure_untrained(configuration: Any, data: Any, *, device: str, protocol: Any, seed: int) -> list[Any]:
+    """Numbers that depend on the seed alone; the training has no ``metrics.jsonl`` with the loss at step 0."""
+    numbers = [("probe", "probing_error", "hard", 0.5 + 0.01 * configuration.seed), ("train", "loss", "", 0.7)]
+    names = ("split", "metric", "attribute", "value")
+    return [{**dict(zip(names, each, strict=True)), "group": "", "low": None, "high": None, "n": 9} for each in numbers]
+
+
 def install(set_attribute: Callable[[Any, str, Any], None] = setattr, *, training: bool = True) -> None:
     """Put the stand-ins in the place of the data sets, and of the steps of a job.
 
@@ -188,7 +195,7 @@ def install(set_attribute: Callable[[Any, str, Any], None] = setattr, *, trainin
     for name, stand_in in (("spec", spec), ("load", load), ("names", lambda: tuple(OPTIONS))):
         set_attribute(datasets, name, stand_in)
     if training:
-        steps = jobs.Steps(train, lambda checkpoint, configuration, data, device: None, evaluate)
+        steps = jobs.Steps(train, lambda checkpoint, configuration, data, device: None, evaluate, measure_untrained)
         set_attribute(jobs, "steps_of_a_job", lambda: steps)
 
 

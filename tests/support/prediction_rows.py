@@ -20,7 +20,8 @@ HARD, EASY = ("cat", "dog"), ("day", "night")
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """What is true of made-up networks; ``hard`` of SAM is its difference to SGD, ``untrained`` the error at step 0."""
+    """What is true of made-up networks; ``hard`` of SAM is its difference to SGD, ``untrained`` the error at step 0,
+    ``ceiling`` that of networks trained on the hard attribute alone."""
 
     sgd_hard: float = 0.30
     sam_hard: float = -0.05
@@ -42,6 +43,9 @@ class World:
     tuned: Mapping[tuple[float, float], float] = dataclasses.field(default_factory=dict)
     gradient_scale: float = 2.0
     untrained: float | None = None
+    sam_by_head: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    sam_by_half: Mapping[str, float] = dataclasses.field(default_factory=lambda: {"first": -0.04, "second": -0.01})
+    ceiling: float | None = None
 
 
 def row(split: str, metric: str, value: float | None, attribute: str = "", group: str = "") -> dict[str, Any]:
@@ -52,15 +56,22 @@ def row(split: str, metric: str, value: float | None, attribute: str = "", group
 
 def rows_of(world: World, configuration: RunConfiguration, level: float | None) -> list[dict[str, Any]]:
     c = configuration
-    rng = np.random.default_rng([c.seed, int(1000 * (level or 0)), int(1e4 * c.rho), len(c.effect)])
+    variant = [int(c.model_options.get("head") == "flatten"), int(10 * c.sam_from), int(10 * (c.sam_until or 0))]
+    rng = np.random.default_rng(
+        [c.seed, int(1000 * (level or 0)), int(1e4 * c.rho), len(c.effect)] + variant * any(variant)
+    )
+    alone = c.data_options.get("ceiling")
     own = world.noise * rng.standard_normal()
     shared = 0.01 * c.seed + 0.1 * (level or 0.0)
     if c.method == "sgd":
-        change = 0.0
+        change = 0.0 if alone is None else (world.ceiling or 0.0) - world.sgd_hard
     elif c.effect != "full":
         change = world.effects[c.effect]
+    elif c.sam_until is not None or c.sam_from:
+        change = world.sam_by_half["second" if c.sam_from else "first"]
     else:
-        change = world.by_rho.get(c.rho, world.sam_hard)
+        head = str(c.model_options.get("head", "pooled"))
+        change = world.sam_by_head.get(head, world.by_rho.get(c.rho, world.sam_hard))
     hard = world.sgd_hard + shared + change + own
     easy = 0.02 + (world.sam_easy if c.method == "sam" else 0.0) + 0.1 * own
     gini = 0.8 + (world.gini_sam if c.method == "sam" else 0.0) + own
@@ -69,6 +80,7 @@ def rows_of(world: World, configuration: RunConfiguration, level: float | None) 
     groups = [f"{h}, {e}" for h in HARD for e in EASY] if world.has_easy else list(HARD)
     found = [
         row("probe", "mean_group_probing_error", hard, "hard"),
+        row("probe_placed", "mean_group_probing_error", hard, "hard"),
         *(row("probe", "group_probing_error", hard, "hard", group) for group in groups),
         row("train", "most_predicted_share", 1.0 if collapsed else 0.6),
         row("validation", "accuracy", accuracy),
@@ -112,7 +124,7 @@ def store(out: Path, world: World, configuration: RunConfiguration, title: str =
     if world.untrained is not None:
         start = [each for each in rows_of(world, c, None) if each["metric"] != "mean_group_probing_error"]
         start.append(row("probe", "mean_group_probing_error", world.untrained + 0.001 * c.seed, "hard"))
-        stages["start"] = {"level": 9.0, "step": 0, "epoch": 0.0, "training_loss": 3.0, "rows": start}
+        stages["untrained"] = {"level": None, "step": 0, "epoch": 0.0, "training_loss": 3.0, "rows": start}
     for step, level in enumerate((*LEVELS, None), 1):
         diverged = c.rho in world.diverged
         if diverged and level is None:
@@ -140,6 +152,8 @@ def made(out: Path, world: World | None = None, design: Design | None = None, **
     """All trainings of one base setting in a world, stored and read back as real ones are."""
     world, design, setting = world or World(), design or Design(), base(**changes)
     for configuration in trainings(setting, design):
+        if configuration.data_options.get("ceiling") and world.ceiling is None:
+            continue
         store(out, world, configuration)
     return gathered(out, setting, design)
 
