@@ -35,6 +35,11 @@ class Distributed:
         self.several = self._ddp is not None
         self.average_real_gradients = perturbation == "global"
 
+    @property
+    def shares_phantom(self) -> bool:
+        """Whether all processes have one phantom point."""
+        return self.average_real_gradients or not self.several
+
     def no_sync(self) -> AbstractContextManager[Any]:
         """Passes inside keep their gradients to this process."""
         if self._ddp is None:
@@ -64,5 +69,5 @@ def warn_of_skipped_step() -> None:
     warnings.warn(
         "SAM skipped a step: a loss or gradient was not finite, and weights, optimizer state and running statistics "
         "are what they were. See optimizer.skipped_steps; a smaller learning rate or rho may help.",
-        stacklevel=5,
+        stacklevel=6,
     )

@@ -52,11 +52,22 @@ class Parameters:
         if not entries:
             raise ValueError("params is empty; was it an iterator that something else has already used up?")
         groups = entries if isinstance(entries[0], Mapping) else [{"params": entries}]
-        return [self.group(group, index) for index, group in enumerate(groups)]
+        plain = [self.group(group, index) for index, group in enumerate(groups)]
+        if not self.names:
+            raise ValueError(f"params: no parameter in {len(plain)} groups; allowed: at least one, in any group")
+        return plain
 
     def group(self, group: Mapping[str, Any], index: int) -> dict[str, Any]:
         """One group as a new dictionary with plain parameters."""
+        if not isinstance(group, Mapping):
+            raise ValueError(f"param_groups[{index}] is a {type(group).__name__}; allowed: a dictionary with 'params'")
+        if "params" not in group:
+            raise ValueError(
+                f"param_groups[{index}] has no 'params', only {sorted(map(str, group))}; allowed: 'params' and options"
+            )
         entries = group["params"]
+        if isinstance(entries, nn.Module):
+            entries = list(unwrapped(entries).named_parameters())
         plain: list[Tensor] = []
         for position, entry in enumerate([entries] if isinstance(entries, Tensor) else entries):
             name, parameter = entry if isinstance(entry, tuple) else (None, entry)
@@ -137,6 +148,15 @@ def scale_gradients(parameters: Iterable[Tensor], factor: float) -> None:
         gradients.append(values(parameter.grad))
     if factor != 1.0 and gradients:
         torch._foreach_mul_(gradients, factor)
+
+
+@torch.no_grad()
+def add_gradients(gradients: Mapping[Tensor, Tensor]) -> None:
+    """Add to the gradient of each parameter its entry of ``gradients``."""
+    for parameter, gradient in gradients.items():
+        parameter.grad = gradient if parameter.grad is None else (parameter.grad + gradient)
+        if parameter.grad.is_sparse:
+            parameter.grad = parameter.grad.coalesce()
 
 
 def norm_of(tensors: list[Tensor]) -> float:

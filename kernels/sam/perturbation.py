@@ -20,6 +20,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,6 +60,9 @@ class Perturbation:
         self._copies: dict[Tensor, Tensor] = {}
         self._moved: list[tuple[Tensor, Tensor]] = []
         self._rows: list[tuple[Tensor, tuple[Tensor, ...], Tensor]] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_copies": {}}  # only their memory is kept between steps
 
     @torch.no_grad()
     def move(self, groups: Sequence[Ascent]) -> float:
@@ -133,6 +137,8 @@ class Perturbation:
         if copies := self._keep(groups):
             torch._foreach_copy_(copies, [parameter for parameter, _ in self._moved])
         length = {"linf": 1.0, "none": unit}.get(self.norm, 1.0 / norm)
+        if any(group.rho * length > torch.finfo(w.dtype).max for group in groups for w in group.weights):
+            return math.inf  # nor could the weights hold it
         for group in groups:
             if group.weights and group.rho:
                 torch._foreach_add_(group.weights, group.gradients, alpha=group.rho * length)
@@ -176,7 +182,9 @@ def _unit_and_norm(gradients: list[Tensor]) -> tuple[float, float]:
     a square and 3e38 of a sum.
     """
     norm = norm_of(gradients)
-    if 1e-15 < norm < 1e15:
+    # rho / norm must be a number of the gradients' precision: float16 ends at 65504.
+    least, most = (1e-2, 1e2) if any(g.dtype == torch.float16 for g in gradients) else (1e-15, 1e15)
+    if least < norm < most:
         return 1.0, norm
     largest = max((float(g.abs().max()) for g in gradients if g.numel()), key=lambda x: x if x == x else math.inf)
     if largest == 0.0 or not math.isfinite(largest):
