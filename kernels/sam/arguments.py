@@ -68,7 +68,7 @@ def spelled_elsewhere(
 ) -> tuple[Callable[..., torch.optim.Optimizer], str, float]:
     """``base``, ``norm`` and ``eta``, where they may be spelled as in davda54/sam and pytorch_optimizer.
 
-    ``base_optimizer=`` is ``base``. ``adaptive=True`` is ``norm="adaptive"`` with ``eta=0``: those packages have no eta.
+    ``base_optimizer=`` is ``base``. ``adaptive=True`` is ``norm="adaptive"`` with ``eta=0``: they have no eta.
     What was understood is taken out of ``options``.
     """
     if "base_optimizer" in options:
