@@ -3,8 +3,9 @@
     trainer = SAMTrainer(model, arguments, train_dataset=data, sam={"rho": 0.05})
     trainer.train()
 
-Every forward and backward pass of the Trainer becomes the two passes of SAM. With gradient accumulation each micro-batch
-has a phantom point of its own (m-SAM). The Trainer then clips SAM's gradient, and the base optimizer steps with it.
+Every forward and backward pass of the Trainer becomes the two passes of SAM. With gradient accumulation each
+micro-batch has a phantom point of its own (m-SAM). The Trainer then clips SAM's gradient, and the base optimizer
+steps with it.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class SAMTrainer(Trainer):  # type: ignore[misc]
         if self.args.fp16:
             raise ValueError("fp16=True; allowed: bf16=True or neither. SAM needs one loss scale for both passes")
         if self.optimizer is not None and not isinstance(self.optimizer, SAM):
-            raise ValueError(f"optimizers=({type(self.optimizer).__name__}, ...); allowed: SAM, or sam= with its options")
+            found = type(self.optimizer).__name__
+            raise ValueError(f"optimizers=({found}, ...); allowed: SAM, or sam= with its options")
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """The Trainer's optimizer, with its groups, as the base optimizer of SAM."""

@@ -18,7 +18,7 @@ REMEDY = (
     "SAM evaluates every batch at two points, so it cannot use gradients of a backward() outside its closure. "
     "Allowed: no gradients before step() and accumulate(). "
     "Several micro-batches: step([closure, closure, ...]), or accumulate(closure) for each and then step(). "
-    "Lightning: accumulate_grad_batches=1, or manual optimization with accumulate(). "
+    "Lightning: accumulate_grad_batches=1, or manual optimization with one closure for all micro-batches. "
     "A loop written for another SAM (backward() first, then step(closure)): remove the backward() before step(). "
     "Gradients that are not needed: optimizer.zero_grad() before step()"
 )
