@@ -60,7 +60,7 @@ class Parameters:
     def group(self, group: Mapping[str, Any], index: int) -> dict[str, Any]:
         """One group as a new dictionary with plain parameters."""
         if not isinstance(group, Mapping):
-            raise ValueError(f"param_groups[{index}] is a {type(group).__name__}; allowed: a dictionary with 'params'")
+            raise ValueError(f"param_groups[{index}]={group!r}; allowed: a dictionary with 'params'")
         if "params" not in group:
             raise ValueError(
                 f"param_groups[{index}] has no 'params', only {sorted(map(str, group))}; allowed: 'params' and options"
