@@ -183,9 +183,13 @@ class SAM(torch.optim.Optimizer):
         self._one_phantom = micro_batch_perturbation == "global"
         self._mean = accumulate == "mean"
         self._same_noise = same_noise or effect != "full"
-        self._perturbation = Perturbation(norm, eta, backend)
         self._statistics = RunningStatistics(model)
-        self._distributed = Distributed(model, process_perturbation, first.device)
+        self._distributed = Distributed(model, process_perturbation, first.device, self._all())
+        if self._distributed.sharded and effect == "weights":
+            # fully_shard keeps the gathered weights of a forward pass that no backward pass follows.
+            raise ValueError("effect='weights' with sharded parameters; allowed: 'full', 'jacobian'")
+        over_shards = self._distributed.norm_over_shards if self._distributed.sharded else None
+        self._perturbation = Perturbation(norm, eta, backend, over_shards)
         self._micro_batches_under_way = 0
         self._leftovers = Leftovers()
         self._leftovers.remember(self._all())  # what is there before SAM is was not computed for it

@@ -123,8 +123,13 @@ def _require_supported(name: str, parameter: Tensor) -> None:
         raise ValueError(f"parameter {name} has no shape yet; run the lazy module once before SAM is built")
     if parameter.is_complex():
         raise ValueError(f"parameter {name} is complex; allowed: real ones. Keep torch.view_as_real of it as parameter")
-    if hasattr(parameter, "_local_tensor"):
-        raise ValueError(f"parameter {name} is sharded (DTensor); allowed: whole parameters, as with DDP")
+    if is_sharded(parameter):
+        placements: Any = parameter.placements  # type: ignore[attr-defined]
+        if not all(placement.is_shard() for placement in placements):
+            raise ValueError(
+                f"parameter {name} is a DTensor placed as {placements}; allowed: shards alone, as fully_shard over one "
+                "dimension of processes makes them"
+            )
 
 
 def with_gradient(parameters: Iterable[Tensor]) -> list[Tensor]:
@@ -132,8 +137,19 @@ def with_gradient(parameters: Iterable[Tensor]) -> list[Tensor]:
     return [p for p in parameters if p.grad is not None]
 
 
+def is_sharded(parameter: Tensor) -> bool:
+    """Whether a parameter is a DTensor, of which this process has a part."""
+    return hasattr(parameter, "_local_tensor")
+
+
+def own_part(tensor: Tensor) -> Tensor:
+    """A tensor, or this process's part of it; writing to the part writes to the tensor."""
+    return tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
+
+
 def values(gradient: Tensor) -> Tensor:
-    """The numbers of a gradient, which may be sparse; a sparse one must be coalesced."""
+    """The numbers of a gradient (this process's part of it), which may be sparse; a sparse one must be coalesced."""
+    gradient = own_part(gradient)
     return gradient.values() if gradient.is_sparse else gradient
 
 
