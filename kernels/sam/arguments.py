@@ -53,6 +53,12 @@ def require_rho(name: str, rho: Any, parameters: list[Tensor]) -> None:
         raise ValueError(f"{name}={rho!r}; allowed: 0 to {most:.3g}, beyond which the moved weights overflow")
 
 
+def require_strength(name: str, value: Any) -> None:
+    """Raise a ValueError unless ``value`` is a finite number >= 0."""
+    if not is_number(value) or not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"{name}={value!r}; allowed: a finite number >= 0")
+
+
 def require_state(state_dict: Any) -> None:
     """Raise a ValueError unless ``state_dict`` looks like an optimizer's."""
     if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
@@ -90,8 +96,7 @@ def spelled_elsewhere(
             "underflow, and a zero gradient perturbs nothing"
         )
     eta = ETA if eta is None else eta
-    if not is_number(eta) or not (math.isfinite(eta) and eta >= 0):
-        raise ValueError(f"eta={eta!r}; allowed: a finite number >= 0")
+    require_strength("eta", eta)
     if isinstance(base, torch.optim.Optimizer) or not callable(base):
         raise ValueError(f"base={base!r}; allowed: a class such as torch.optim.SGD, its options as further arguments")
     return base, norm, eta

@@ -35,6 +35,7 @@ from kernels.sam.arguments import (
     require_precision,
     require_rho,
     require_state,
+    require_strength,
     spelled_elsewhere,
 )
 from kernels.sam.distributed import Distributed, combine_losses, warn_of_skipped_step
@@ -60,13 +61,15 @@ from kernels.sam.parameters import (
     with_gradient,
 )
 from kernels.sam.perturbation import BACKENDS, NORMS, Ascent, Perturbation
+from kernels.sam.reuse import ReusedAscent
 from kernels.sam.running_statistics import RunningStatistics
 from sambalance_tools.checks import require_choice
 
 _OWN_ATTRIBUTES = (
     "base", "skipped_steps", "last_step_skipped", "_parameters", "_perturb", "_selected", "_scaling", "_autocast",
     "_effect", "_decay_in_perturbation", "_one_phantom", "_mean", "_same_noise", "_perturbation", "_statistics",
-    "_distributed", "_micro_batches_under_way", "_leftovers", "_accumulated", "_accumulated_finite", "_at_phantom",
+    "_distributed", "_reuse", "_micro_batches_under_way", "_leftovers", "_accumulated", "_accumulated_finite",
+    "_at_phantom",
 )  # fmt: skip
 """What a copy of SAM needs besides what torch copies of an optimizer."""
 
@@ -100,6 +103,10 @@ class SAM(torch.optim.Optimizer):
             call ``unscale_``, ``step`` or ``update``.
         autocast: ``torch.bfloat16`` or ``torch.float16`` for ``forward=`` and ``loss=``.
         backend: ``"auto"``, ``"foreach"`` or ``"triton"``, see :class:`kernels.sam.perturbation.Perturbation`.
+        ascent_every: k > 1 is LookSAM (Liu et al. 2022): only every k-th step takes two passes, the others reuse what
+            it found (:mod:`kernels.sam.reuse`). Needs memory for one more copy of the gradients, and for two in steps
+            with an ascent.
+        reuse_strength: of what is reused, >= 0; alpha in LookSAM.
         base_kwargs: options of the base optimizer. The spellings of davda54/sam and pytorch_optimizer are understood as
             well: ``base_optimizer=`` is ``base``, and ``adaptive=True`` is ``norm="adaptive"`` with ``eta=0``.
 
@@ -144,6 +151,8 @@ class SAM(torch.optim.Optimizer):
         scaler: torch.amp.GradScaler | None = None,
         autocast: torch.dtype | None = None,
         backend: str = "auto",
+        ascent_every: int = 1,
+        reuse_strength: float = 0.7,
         **base_kwargs: Any,
     ) -> None:
         norm = "none" if norm is None else norm
@@ -159,6 +168,14 @@ class SAM(torch.optim.Optimizer):
         require_kind("scaler", scaler, torch.amp.GradScaler, "a torch.amp.GradScaler")
         require_model(model)
         require_precision(autocast)
+        require_strength("reuse_strength", reuse_strength)
+        self._reuse = ReusedAscent(ascent_every, reuse_strength)
+        local = micro_batch_perturbation == "local" or process_perturbation == "local"
+        if self._reuse.active and (effect != "full" or perturb != "all" or local):
+            raise ValueError(
+                f"ascent_every={ascent_every!r}; allowed: 1 with an isolated effect, perturb other than 'all', "
+                "or micro_batch_perturbation or process_perturbation 'local'"
+            )
         model = params if model is None and isinstance(params, nn.Module) else model
         self._parameters = Parameters(model)
         self._perturb = perturb
@@ -188,6 +205,8 @@ class SAM(torch.optim.Optimizer):
         if self._distributed.sharded and effect == "weights":
             # fully_shard keeps the gathered weights of a forward pass that no backward pass follows.
             raise ValueError("effect='weights' with sharded parameters; allowed: 'full', 'jacobian'")
+        if self._distributed.sharded and self._reuse.active:
+            raise ValueError(f"ascent_every={ascent_every!r} with sharded parameters; allowed: 1")
         over_shards = self._distributed.norm_over_shards if self._distributed.sharded else None
         self._perturbation = Perturbation(norm, eta, backend, over_shards)
         self._micro_batches_under_way = 0
@@ -221,7 +240,9 @@ class SAM(torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """The base optimizer's state and all groups, as in torch, and under ``"sam"`` the counter and the scaler."""
-        own = {"skipped_steps": self.skipped_steps, "scaler": self._scaling.state_dict()}
+        own: dict[str, Any] = {"skipped_steps": self.skipped_steps, "scaler": self._scaling.state_dict()}
+        if self._reuse.active:
+            own["reuse"] = self._reuse.state_dict(self._all())
         return {**super().state_dict(), "sam": own}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -235,6 +256,7 @@ class SAM(torch.optim.Optimizer):
         own = state_dict.get("sam", {})
         self.skipped_steps = own.get("skipped_steps", 0)
         self._scaling.load_state_dict(own.get("scaler"))
+        self._reuse.load_state_dict(own.get("reuse"), self._all())
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: as torch does it, without hooks, and what is SAM's own."""
@@ -309,6 +331,8 @@ class SAM(torch.optim.Optimizer):
         self._require_valid_rho()
         self._require_no_open_step()
         self._leftovers.require_no_others(self._parameters.names)
+        if self._reuse.active and self._accumulated:
+            raise ValueError("accumulate() twice with ascent_every > 1; allowed: accumulate([closure, closure, ...])")
         earlier = self._set_gradients_aside() if self._accumulated else {}
         if self._distributed.several:  # they may be views of DDP's buckets, which the next backward pass fills anew
             earlier = {p: gradient.clone() for p, gradient in earlier.items()}
@@ -334,8 +358,11 @@ class SAM(torch.optim.Optimizer):
     def _evaluate(self, micro: list[MicroBatch]) -> tuple[list[Loss], bool]:
         """Leave the gradient in ``grad``; the losses and if all is finite. If not, statistics are what they were."""
         try:
-            losses, finite = self._accumulate(micro)
+            ascends = self._ascends()
+            losses, finite = self._accumulate(micro, ascends)
             scale_gradients(self._all(), self._undo(len(micro)))
+            if self._reuse.active and self._has_radius():
+                self._reuse.learn() if ascends else self._reuse.apply(self._all())
             finite = finite and self._distributed.all_agree(self._finite(losses, self._all()))
             if finite and not with_gradient(self._all()):
                 raise ValueError(f"no parameter has a gradient; the closure calls backward:\n{CLOSURE_EXAMPLE}")
@@ -351,6 +378,7 @@ class SAM(torch.optim.Optimizer):
         finite = self._accumulated_finite
         self._forget_accumulated()
         self._scaling.update(finite)
+        self._reuse.finish(finite)
         self.last_step_skipped = not finite
         if finite:
             self.base.step()
@@ -387,9 +415,11 @@ class SAM(torch.optim.Optimizer):
         """
         self._require_no_open_step()
         self._require_valid_rho()
-        if self._effect != "full" or self._same_noise or self._scaling.enabled or not self._distributed.shares_phantom:
+        special = self._effect != "full" or self._same_noise or self._reuse.active
+        if special or self._scaling.enabled or not self._distributed.shares_phantom:
             raise ValueError(
-                f"first_step() cannot keep effect, same_noise, scaler or process_perturbation='local'; use step:"
+                "first_step() cannot keep effect, same_noise, ascent_every, scaler or process_perturbation='local'; "
+                "use step:"
                 f"\n{CLOSURE_EXAMPLE}"
             )
         if not with_gradient(self._all()):
@@ -444,9 +474,16 @@ class SAM(torch.optim.Optimizer):
 
     # --- the passes ---------------------------------------------------------------------------------------------------
 
-    def _accumulate(self, micro: list[MicroBatch]) -> tuple[list[Loss], bool]:
+    def _has_radius(self) -> bool:
+        return any(group["rho"] != 0 for group in self.param_groups)
+
+    def _ascends(self) -> bool:
+        """Whether the step has a phantom point."""
+        return self._has_radius() and (not self._reuse.active or self._reuse.due)
+
+    def _accumulate(self, micro: list[MicroBatch], ascends: bool) -> tuple[list[Loss], bool]:
         """Leave the summed gradient in ``grad``; the losses, first those at the real weights, and if all is finite."""
-        if all(group["rho"] == 0 for group in self.param_groups):
+        if not ascends:
             return [self._run(b.gradient, b is micro[-1]) for b in micro], True
         real: list[Loss] = []
         phantom: list[Loss] = []
@@ -467,7 +504,11 @@ class SAM(torch.optim.Optimizer):
         with self._statistics.held():
             try:
                 # Nothing may hold the first gradients any longer than this: their memory is what the second pass needs.
-                norm = self._perturbation.move(self._ascents(self._undo(len(shared))))
+                ascents = self._ascents(self._undo(len(shared)))
+                if self._reuse.active:
+                    self._reuse.keep(self._all())
+                norm = self._perturbation.move(ascents)
+                del ascents
                 for parameter in self._all():
                     parameter.grad = aside.get(parameter)
                 losses = real[-len(shared) :]

@@ -32,6 +32,7 @@ CASES: dict[str, dict[str, Any]] = {
     "global_weights": {"effect": "weights"},
     "global_jacobian": {"effect": "jacobian"},
     "global_each_micro_batch": {"micro_batch_perturbation": "local"},
+    "global_reuse": {"ascent_every": 2},
     "local": {"process_perturbation": "local"},
     "local_jacobian": {"process_perturbation": "local", "effect": "jacobian"},
     "local_each_micro_batch": {"process_perturbation": "local", "micro_batch_perturbation": "local"},
