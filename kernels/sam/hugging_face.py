@@ -27,8 +27,9 @@ class SAMTrainer(Trainer):  # type: ignore[misc]
             (``optim``, ``learning_rate``, ...). None is SAM's defaults. A SAM in ``optimizers=`` has its own.
 
     Raises:
-        ValueError: ``fp16=True``; options in ``sam`` that the Trainer's passes cannot follow; an optimizer in
-            ``optimizers=`` that is not SAM.
+        ValueError: ``fp16=True``; gradient accumulation on several processes, which would average the last micro-batch
+            only; options in ``sam`` that the Trainer's passes cannot follow; an optimizer in ``optimizers=`` that is
+            not SAM.
     """
 
     def __init__(self, *arguments: Any, sam: dict[str, Any] | None = None, **options: Any) -> None:
@@ -38,6 +39,12 @@ class SAMTrainer(Trainer):  # type: ignore[misc]
             raise ValueError(f"sam={self.sam_options!r}: the Trainer has its own {', '.join(sorted(unsupported))}")
         if self.args.fp16:
             raise ValueError("fp16=True; allowed: bf16=True or neither. SAM needs one loss scale for both passes")
+        if self.args.world_size > 1 and self.args.gradient_accumulation_steps > 1:
+            # accelerate averages with the last micro-batch; SAM has set the gradients of the others aside by then.
+            raise ValueError(
+                f"gradient_accumulation_steps={self.args.gradient_accumulation_steps} on {self.args.world_size} "
+                "processes; allowed: 1. Use a larger per_device_train_batch_size"
+            )
         if self.optimizer is not None and not isinstance(self.optimizer, SAM):
             found = type(self.optimizer).__name__
             raise ValueError(f"optimizers=({found}, ...); allowed: SAM, or sam= with its options")

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from kernels.names import EFFECTS
+from kernels.sam import leftovers
 from kernels.sam.arguments import (
     require_flag,
     require_kind,
@@ -39,7 +40,6 @@ from kernels.sam.arguments import (
     spelled_elsewhere,
 )
 from kernels.sam.distributed import Distributed, combine_losses, warn_of_skipped_step
-from kernels.sam.leftovers import Leftovers
 from kernels.sam.loss_scaling import LossScaling
 from kernels.sam.micro_batches import (
     CLOSURE_EXAMPLE,
@@ -68,7 +68,7 @@ from sambalance_tools.checks import require_choice
 _OWN_ATTRIBUTES = (
     "base", "skipped_steps", "last_step_skipped", "_parameters", "_perturb", "_selected", "_scaling", "_autocast",
     "_effect", "_decay_in_perturbation", "_one_phantom", "_mean", "_same_noise", "_perturbation", "_statistics",
-    "_distributed", "_reuse", "_micro_batches_under_way", "_leftovers", "_accumulated", "_accumulated_finite",
+    "_distributed", "_reuse", "_micro_batches_under_way", "_accumulated", "_accumulated_finite",
     "_at_phantom",
 )  # fmt: skip
 """What a copy of SAM needs besides what torch copies of an optimizer."""
@@ -210,8 +210,7 @@ class SAM(torch.optim.Optimizer):
         over_shards = self._distributed.norm_over_shards if self._distributed.sharded else None
         self._perturbation = Perturbation(norm, eta, backend, over_shards)
         self._micro_batches_under_way = 0
-        self._leftovers = Leftovers()
-        self._leftovers.remember(self._all())  # what is there before SAM is was not computed for it
+        leftovers.remember(self._all())  # what is there before SAM is was not computed for it
         self._accumulated: list[Loss] = []
         self._accumulated_finite = True
         self._at_phantom: ExitStack | None = None
@@ -226,7 +225,7 @@ class SAM(torch.optim.Optimizer):
             super().add_param_group(param_group)
             return
         super().add_param_group(self._parameters.group(param_group, len(self.param_groups)))
-        self._leftovers.remember(self.param_groups[-1]["params"])
+        leftovers.remember(self.param_groups[-1]["params"])
         self._check_groups(self._decay_in_perturbation)
         self._selected = self._parameters.selected(self._perturb)
 
@@ -265,7 +264,7 @@ class SAM(torch.optim.Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._leftovers.remember(self._all())
+        leftovers.remember(self._all())
 
     @torch.no_grad()
     def step(  # type: ignore[override]
@@ -330,7 +329,7 @@ class SAM(torch.optim.Optimizer):
             )
         self._require_valid_rho()
         self._require_no_open_step()
-        self._leftovers.require_no_others(self._parameters.names)
+        leftovers.require_no_others(self._parameters.names)
         if self._reuse.active and self._accumulated:
             raise ValueError("accumulate() twice with ascent_every > 1; allowed: accumulate([closure, closure, ...])")
         earlier = self._set_gradients_aside() if self._accumulated else {}
@@ -344,12 +343,12 @@ class SAM(torch.optim.Optimizer):
         except BaseException:
             for parameter in self._all():
                 parameter.grad = earlier.get(parameter)
-            self._leftovers.remember(self._all())
+            leftovers.remember(self._all())
             raise
         finally:
             self._micro_batches_under_way = 0
         add_gradients(earlier)
-        self._leftovers.remember(self._all())
+        leftovers.remember(self._all())
         total = combine_losses(losses[: len(micro)], self._mean)
         self._accumulated.append(total)
         self._accumulated_finite &= finite
@@ -386,7 +385,7 @@ class SAM(torch.optim.Optimizer):
             self.skipped_steps += 1
             if not self._scaling.enabled:
                 warn_of_skipped_step()
-        self._leftovers.remember(self._all())
+        leftovers.remember(self._all())
 
     def _forget_accumulated(self) -> None:
         self._accumulated, self._accumulated_finite = [], True

@@ -88,6 +88,7 @@ def in_a_process(rank: int, port: int, folder: str) -> None:
         results[f"sharded {name}"] = {n: p.full_tensor().detach() for n, p in model.named_parameters()}
     results["sharded skipped"] = one_shard_overflows(rank)
     results["sharded refused"] = what_sharding_refuses()
+    results["sharded gradients"] = gradients_before_a_sharded_step()
     torch.save(results, Path(folder) / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
@@ -183,6 +184,26 @@ def what_sharding_refuses() -> list[str]:
     return found
 
 
+def gradients_before_a_sharded_step() -> str:
+    model = sharded()
+    optimizer = SAM(model, rho=RHO, lr=LR)
+    inputs, labels = data(0, 0)
+
+    def closure() -> Tensor:
+        loss = cross_entropy(model(inputs), labels)
+        loss.backward()
+        return loss
+
+    for _ in range(2):
+        optimizer.step(closure)
+    closure()
+    try:
+        optimizer.step(closure)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def local_without_ddp() -> str:
     try:
         SAM(oracle.network(3, 5, 3), process_perturbation="local")
@@ -260,6 +281,10 @@ def test_shards_train_as_one_process_on_the_joined_batch(results: list[dict[str,
 
 def test_all_shards_skip_a_step_that_one_cannot_take(results: list[dict[str, Any]]) -> None:
     assert [r["sharded skipped"] for r in results] == [True, True]
+
+
+def test_gradients_added_to_shards_before_a_step_are_refused(results: list[dict[str, Any]]) -> None:
+    assert all("already have a gradient" in r["sharded gradients"] for r in results)
 
 
 def test_sharding_that_would_give_a_wrong_norm_is_refused(results: list[dict[str, Any]]) -> None:

@@ -237,7 +237,7 @@ def test_hugging_face_trainer(accumulate: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_hugging_face_trainer_names_what_it_cannot_do(tmp_path: Path) -> None:
+def test_hugging_face_trainer_names_what_it_cannot_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("transformers")
     from kernels.sam.hugging_face import SAMTrainer
 
@@ -246,6 +246,10 @@ def test_hugging_face_trainer_names_what_it_cannot_do(tmp_path: Path) -> None:
         SAMTrainer(model, trainer_arguments(tmp_path), sam={"effect": "weights"})
     with pytest.raises(ValueError, match=r"optimizers=\(SGD"):
         SAMTrainer(model, trainer_arguments(tmp_path), optimizers=(torch.optim.SGD(model.parameters()), None))
+    arguments = trainer_arguments(tmp_path, gradient_accumulation_steps=2)
+    monkeypatch.setattr(type(arguments), "world_size", 2)
+    with pytest.raises(ValueError, match="gradient_accumulation_steps=2 on 2 processes; allowed: 1"):
+        SAMTrainer(model, arguments)
 
 
 # --- accelerate, timm -------------------------------------------------------------------------------------------------
