@@ -25,7 +25,13 @@ __all__ = ["SAM", "Crossings", "Records", "Status", "TrainingProblem", "Training
 def __getattr__(name: str) -> Any:
     for module, names in _HOMES.items():
         if name in names:
-            return getattr(importlib.import_module(f"kernels.{module}"), name)
+            try:
+                home = importlib.import_module(f"kernels.{module}")
+            except ModuleNotFoundError as error:
+                if error.name != "torch":
+                    raise
+                raise ImportError(f"kernels.{name} needs the package torch; pip install 'sambalance[gpu]'") from None
+            return getattr(home, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -167,7 +167,8 @@ def micro_batches(
     if closure is None and forward is None and loss is None:
         raise ValueError(
             "step() needs a closure, because SAM evaluates the loss twice. The closure does forward, loss and backward "
-            f"once and returns the loss:\n{CLOSURE_EXAMPLE}\n\nor, without a backward of your own:\n{FORWARD_EXAMPLE}"
+            f"once and returns the loss:\n{CLOSURE_EXAMPLE}\n\nor, without a backward of your own:\n{FORWARD_EXAMPLE}\n"
+            "\nWith Hugging Face's Trainer, use kernels.sam.hugging_face.SAMTrainer"
         )
     if closure is not None:
         if forward is not None or loss is not None or batches is not None:

@@ -52,11 +52,22 @@ class Parameters:
         if not entries:
             raise ValueError("params is empty; was it an iterator that something else has already used up?")
         groups = entries if isinstance(entries[0], Mapping) else [{"params": entries}]
-        return [self.group(group, index) for index, group in enumerate(groups)]
+        plain = [self.group(group, index) for index, group in enumerate(groups)]
+        if not self.names:
+            raise ValueError(f"params: no parameter in {len(plain)} groups; allowed: at least one, in any group")
+        return plain
 
     def group(self, group: Mapping[str, Any], index: int) -> dict[str, Any]:
         """One group as a new dictionary with plain parameters."""
+        if not isinstance(group, Mapping):
+            raise ValueError(f"param_groups[{index}]={group!r}; allowed: a dictionary with 'params'")
+        if "params" not in group:
+            raise ValueError(
+                f"param_groups[{index}] has no 'params', only {sorted(map(str, group))}; allowed: 'params' and options"
+            )
         entries = group["params"]
+        if isinstance(entries, nn.Module):
+            entries = list(unwrapped(entries).named_parameters())
         plain: list[Tensor] = []
         for position, entry in enumerate([entries] if isinstance(entries, Tensor) else entries):
             name, parameter = entry if isinstance(entry, tuple) else (None, entry)
@@ -112,8 +123,13 @@ def _require_supported(name: str, parameter: Tensor) -> None:
         raise ValueError(f"parameter {name} has no shape yet; run the lazy module once before SAM is built")
     if parameter.is_complex():
         raise ValueError(f"parameter {name} is complex; allowed: real ones. Keep torch.view_as_real of it as parameter")
-    if hasattr(parameter, "_local_tensor"):
-        raise ValueError(f"parameter {name} is sharded (DTensor); allowed: whole parameters, as with DDP")
+    if is_sharded(parameter):
+        placements: Any = parameter.placements  # type: ignore[attr-defined]
+        if not all(placement.is_shard() for placement in placements):
+            raise ValueError(
+                f"parameter {name} is a DTensor placed as {placements}; allowed: shards alone, as fully_shard over one "
+                "dimension of processes makes them"
+            )
 
 
 def with_gradient(parameters: Iterable[Tensor]) -> list[Tensor]:
@@ -121,8 +137,19 @@ def with_gradient(parameters: Iterable[Tensor]) -> list[Tensor]:
     return [p for p in parameters if p.grad is not None]
 
 
+def is_sharded(parameter: Tensor) -> bool:
+    """Whether a parameter is a DTensor, of which this process has a part."""
+    return hasattr(parameter, "_local_tensor")
+
+
+def own_part(tensor: Tensor) -> Tensor:
+    """A tensor, or this process's part of it; writing to the part writes to the tensor."""
+    return tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
+
+
 def values(gradient: Tensor) -> Tensor:
-    """The numbers of a gradient, which may be sparse; a sparse one must be coalesced."""
+    """The numbers of a gradient (this process's part of it), which may be sparse; a sparse one must be coalesced."""
+    gradient = own_part(gradient)
     return gradient.values() if gradient.is_sparse else gradient
 
 
@@ -137,6 +164,15 @@ def scale_gradients(parameters: Iterable[Tensor], factor: float) -> None:
         gradients.append(values(parameter.grad))
     if factor != 1.0 and gradients:
         torch._foreach_mul_(gradients, factor)
+
+
+@torch.no_grad()
+def add_gradients(gradients: Mapping[Tensor, Tensor]) -> None:
+    """Add to the gradient of each parameter its entry of ``gradients``."""
+    for parameter, gradient in gradients.items():
+        parameter.grad = gradient if parameter.grad is None else (parameter.grad + gradient)
+        if parameter.grad.is_sparse:
+            parameter.grad = parameter.grad.coalesce()
 
 
 def norm_of(tensors: list[Tensor]) -> float:

@@ -18,13 +18,14 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from kernels.sam.parameters import norm_of, values
+from kernels.sam.parameters import norm_of, own_part, values
 
 NORMS = ("l2", "linf", "adaptive", "none")
 BACKENDS = ("auto", "foreach", "triton")
@@ -50,15 +51,22 @@ class Perturbation:
         eta: of ``norm="adaptive"``.
         backend: ``"foreach"``, ``"triton"``, or ``"auto"``: Triton where all weights lie on one CUDA device, their
             gradients are dense, and the package is installed.
+        over_shards: where every process has a part of the weights, the norm over all of them from that of its own.
     """
 
-    def __init__(self, norm: str, eta: float, backend: str = "auto") -> None:
+    def __init__(
+        self, norm: str, eta: float, backend: str = "auto", over_shards: Callable[[float], float] | None = None
+    ) -> None:
         self.norm = norm
         self.eta = eta
         self.backend = backend
+        self._over_shards = over_shards
         self._copies: dict[Tensor, Tensor] = {}
         self._moved: list[tuple[Tensor, Tensor]] = []
         self._rows: list[tuple[Tensor, tuple[Tensor, ...], Tensor]] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_copies": {}}  # only their memory is kept between steps
 
     @torch.no_grad()
     def move(self, groups: Sequence[Ascent]) -> float:
@@ -94,7 +102,7 @@ class Perturbation:
             if gradient.is_sparse:
                 group.weights.append(parameter[tuple(gradient.indices())])
             else:
-                group.weights.append(parameter)
+                group.weights.append(own_part(parameter))
             group.gradients.append(values(gradient))
 
     def _keep(self, groups: Sequence[Ascent]) -> list[Tensor]:
@@ -106,9 +114,9 @@ class Perturbation:
                     self._rows.append((parameter, tuple(parameter.grad.indices()), weight.clone()))
                     continue
                 copy = self._copies.get(parameter)
-                if copy is None or copy.shape != parameter.shape or copy.device != parameter.device:
-                    copy = self._copies[parameter] = torch.empty_like(parameter, requires_grad=False)
-                self._moved.append((parameter, copy))
+                if copy is None or copy.shape != weight.shape or copy.device != weight.device:
+                    copy = self._copies[parameter] = torch.empty_like(weight, requires_grad=False)
+                self._moved.append((weight, copy))
                 copies.append(copy)
         return copies
 
@@ -117,13 +125,15 @@ class Perturbation:
             if group.decay:
                 torch._foreach_add_(group.gradients, group.weights, alpha=group.decay)
         gradients = [g for group in groups for g in group.gradients]
-        if not gradients:
+        if not gradients and self._over_shards is None:
             return 0.0
         if self.norm == "adaptive":
             scales = torch._foreach_abs([w for group in groups for w in group.weights])
             torch._foreach_add_(scales, self.eta)
             torch._foreach_mul_(gradients, scales)
         unit, norm = _unit_and_norm(gradients)
+        if self._over_shards is not None:
+            norm = self._over_shards(unit * norm) / unit
         if not math.isfinite(norm) or norm == 0.0:
             return norm
         if self.norm == "adaptive":
@@ -131,8 +141,10 @@ class Perturbation:
         if self.norm == "linf":
             torch._foreach_sign_(gradients)
         if copies := self._keep(groups):
-            torch._foreach_copy_(copies, [parameter for parameter, _ in self._moved])
+            torch._foreach_copy_(copies, [weight for weight, _ in self._moved])
         length = {"linf": 1.0, "none": unit}.get(self.norm, 1.0 / norm)
+        if any(group.rho * length > torch.finfo(w.dtype).max for group in groups for w in group.weights):
+            return math.inf  # nor could the weights hold it
         for group in groups:
             if group.weights and group.rho:
                 torch._foreach_add_(group.weights, group.gradients, alpha=group.rho * length)
@@ -149,6 +161,8 @@ class Perturbation:
         if self.backend == "foreach":
             return False
         missing = lacks_triton([p for group in groups for p in group.parameters])
+        if self._over_shards is not None:
+            missing = "the parameters are sharded"
         if missing is not None and self.backend == "triton":
             raise ValueError(f"backend='triton' cannot be used: {missing}")
         return missing is None
@@ -176,9 +190,12 @@ def _unit_and_norm(gradients: list[Tensor]) -> tuple[float, float]:
     a square and 3e38 of a sum.
     """
     norm = norm_of(gradients)
-    if 1e-15 < norm < 1e15:
+    # rho / norm must be a number of the gradients' precision: float16 ends at 65504.
+    least, most = (1e-2, 1e2) if any(g.dtype == torch.float16 for g in gradients) else (1e-15, 1e15)
+    if least < norm < most:
         return 1.0, norm
-    largest = max((float(g.abs().max()) for g in gradients if g.numel()), key=lambda x: x if x == x else math.inf)
+    entries = (float(g.abs().max()) for g in gradients if g.numel())
+    largest = max(entries, key=lambda x: x if x == x else math.inf, default=0.0)
     if largest == 0.0 or not math.isfinite(largest):
         return 1.0, largest
     torch._foreach_div_(gradients, largest)

@@ -32,11 +32,21 @@ CASES: dict[str, dict[str, Any]] = {
     "global_weights": {"effect": "weights"},
     "global_jacobian": {"effect": "jacobian"},
     "global_each_micro_batch": {"micro_batch_perturbation": "local"},
+    "global_reuse": {"ascent_every": 2},
     "local": {"process_perturbation": "local"},
     "local_jacobian": {"process_perturbation": "local", "effect": "jacobian"},
     "local_each_micro_batch": {"process_perturbation": "local", "micro_batch_perturbation": "local"},
 }
 """Options of SAM; the first letters of a name say how processes perturb."""
+SHARDED: dict[str, dict[str, Any]] = {
+    "l2": {},
+    "linf": {"norm": "linf", "rho": 0.02},
+    "adaptive": {"norm": "adaptive"},
+    "none": {"norm": None},
+    "last_layer": {"perturb": "last-layer"},
+    "jacobian": {"effect": "jacobian"},
+    "each_micro_batch": {"micro_batch_perturbation": "local"},
+}
 
 pytestmark = pytest.mark.skipif(
     not (torch.distributed.is_available() and torch.distributed.is_gloo_available()), reason="torch has no gloo"
@@ -72,6 +82,13 @@ def in_a_process(rank: int, port: int, folder: str) -> None:
     results["skipped"] = one_process_overflows(rank)
     results["batch norm"] = with_batch_norm(rank)
     results["no ddp"] = local_without_ddp()
+    for name, options in SHARDED.items():
+        model = sharded()
+        train(model, batches, **options)
+        results[f"sharded {name}"] = {n: p.full_tensor().detach() for n, p in model.named_parameters()}
+    results["sharded skipped"] = one_shard_overflows(rank)
+    results["sharded refused"] = what_sharding_refuses()
+    results["sharded gradients"] = gradients_before_a_sharded_step()
     torch.save(results, Path(folder) / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
@@ -113,6 +130,78 @@ def with_batch_norm(rank: int) -> bool:
     make[1].reset_running_stats()
     SAM(once, rho=1.0, lr=0.1).step(forward=lambda: once(inputs), loss=lambda z: cross_entropy(z, labels))
     return all(torch.equal(b, expected[n]) for n, b in make.named_buffers())
+
+
+def sharded() -> nn.Sequential:
+    """The network in shards; three rows on two processes, so that parts differ in size and one bias is in one entry."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh("cpu", (PROCESSES,))
+    model = oracle.network(3, 5, 3)
+    for layer in (model[0], model[2]):
+        fully_shard(layer, mesh=mesh)
+    return fully_shard(model, mesh=mesh)  # type: ignore[return-value]
+
+
+def one_shard_overflows(rank: int) -> bool:
+    """Whether both processes leave the weights alone when one has an infinite entry in its part of the gradient."""
+    model = sharded()
+    before = {n: p.full_tensor().detach().clone() for n, p in model.named_parameters()}
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    optimizer = SAM(model, rho=RHO, scaler=scaler, lr=LR)
+    inputs, labels = data(rank, 0)
+
+    def closure() -> Tensor:
+        loss = cross_entropy(model(inputs), labels)
+        scaler.scale(loss).backward()
+        if rank == 1:
+            next(model.parameters()).grad.to_local().fill_(torch.inf)  # type: ignore[union-attr]
+        return loss
+
+    optimizer.step(closure)
+    unchanged = all(torch.equal(p.full_tensor(), before[n]) for n, p in model.named_parameters())
+    return unchanged and optimizer.skipped_steps == 1 and scaler.get_scale() == 4.0
+
+
+def what_sharding_refuses() -> list[str]:
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    flat = FullyShardedDataParallel(oracle.network(3, 5, 3), device_id=torch.device("cpu"), use_orig_params=True)
+    whole = nn.Parameter(torch.zeros(2))
+    found = []
+    for arguments in (
+        {"params": flat},
+        {"params": [*sharded().parameters(), whole]},
+        {"params": sharded(), "effect": "weights"},
+        {"params": sharded(), "process_perturbation": "local"},
+    ):
+        try:
+            SAM(**arguments)  # type: ignore[arg-type]
+            found.append("")
+        except ValueError as error:
+            found.append(str(error))
+    return found
+
+
+def gradients_before_a_sharded_step() -> str:
+    model = sharded()
+    optimizer = SAM(model, rho=RHO, lr=LR)
+    inputs, labels = data(0, 0)
+
+    def closure() -> Tensor:
+        loss = cross_entropy(model(inputs), labels)
+        loss.backward()
+        return loss
+
+    for _ in range(2):
+        optimizer.step(closure)
+    closure()
+    try:
+        optimizer.step(closure)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def local_without_ddp() -> str:
@@ -179,6 +268,31 @@ def test_a_local_perturbation_averages_gradients_of_different_phantom_points(
         mean = {n: torch.stack([g[n] for g in gradients]).mean(0) for n in point}
         point, velocity = oracle.descend(point, mean, velocity, LR, MOMENTUM, 0.0)
     assert_close(results[0][f"{name} {as_view}"], point)
+
+
+@pytest.mark.parametrize("name", SHARDED)
+def test_shards_train_as_one_process_on_the_joined_batch(results: list[dict[str, Any]], name: str) -> None:
+    model = oracle.network(3, 5, 3)
+    joined = [tuple(torch.cat(parts) for parts in zip(data(0, m), data(1, m), strict=True)) for m in range(2)]
+    train(model, joined, **SHARDED[name])  # type: ignore[arg-type]
+    for of_process in results:
+        assert_close(of_process[f"sharded {name}"], oracle.point_of(model))
+
+
+def test_all_shards_skip_a_step_that_one_cannot_take(results: list[dict[str, Any]]) -> None:
+    assert [r["sharded skipped"] for r in results] == [True, True]
+
+
+def test_gradients_added_to_shards_before_a_step_are_refused(results: list[dict[str, Any]]) -> None:
+    assert all("already have a gradient" in r["sharded gradients"] for r in results)
+
+
+def test_sharding_that_would_give_a_wrong_norm_is_refused(results: list[dict[str, Any]]) -> None:
+    for flat, mixed, weights, local in (r["sharded refused"] for r in results):
+        assert "fully_shard(model)" in flat
+        assert "some are not" in mixed
+        assert "effect='weights'" in weights
+        assert "process_perturbation='local'" in local
 
 
 def test_local_and_global_perturbations_differ(results: list[dict[str, Any]]) -> None:
