@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,8 +41,9 @@ SMALL = {
     "toymodels.validate": "--configurations 55",
 }
 """By module, options that make its commands quick; of an option given twice the last one counts."""
-LONG = "toymodels.validate"
-"""Not quick even so: its 55 pairs of a rule and a kind of data are integrated one by one."""
+QUICK = ("filter", "phase_diagram", "phase_diagram --network relu", "phase_diagram --network patches --head local",
+         "phase_diagram --metric advantage --compare effects", "trajectories")  # fmt: skip
+"""How the gallery's commands begin of which one is run by ``make test``; the others are marked slow."""
 CELLS = 6
 """Values that an axis has at most."""
 AXIS = re.compile(r"(\w+=[^:]+:[^:]+):(\d+)(:log)?")
@@ -71,7 +73,7 @@ def small(command: str) -> tuple[str, list[str]] | None:
 
 
 def run_commands(text: str) -> None:
-    """Run the lines of a ``bash`` block: the commands of :data:`SMALL` small and in this process, the others by bash."""
+    """Run the lines of a ``bash`` block: commands of :data:`SMALL` small and in this process, the others by bash."""
     lines = text.strip().replace("\\\n", " ").splitlines()
     for is_small, group in itertools.groupby(lines, lambda line: small(line) is not None):
         if not is_small:
@@ -118,13 +120,14 @@ def test_snippets_run(document: Path, tmp_path: Path, monkeypatch: pytest.Monkey
             run_session(text, namespace, name_of(document))
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        pytest.param(text.strip(), marks=[pytest.mark.slow] if LONG in text else [], id=text.strip())
-        for _, text in blocks(GALLERY)
-    ],
-)
+def gallery() -> list[Any]:
+    """The gallery's commands: the first of every beginning in :data:`QUICK`, and the others marked slow."""
+    commands = [text.strip() for _, text in blocks(GALLERY)]
+    quick = {next(c for c in commands if c.startswith(f"python -m toymodels.{beginning}")) for beginning in QUICK}
+    return [pytest.param(c, marks=[] if c in quick else [pytest.mark.slow], id=c) for c in commands]
+
+
+@pytest.mark.parametrize("command", gallery())
 def test_commands_of_the_gallery_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``docs/make_gallery.py`` runs them as they are."""
     monkeypatch.chdir(tmp_path)
