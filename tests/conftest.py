@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from support.engines import EngineCase, all_cases, case_id, fast_cases, left_out
+from support.engines import EngineCase, all_cases, case_id, exhaustive, fast_cases, left_out
 
 settings.register_profile("sambalance", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.load_profile("sambalance")
@@ -28,7 +28,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             metafunc.parametrize(fixture, cases(), ids=case_id, indirect=True)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at the marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in filter(exhaustive, items):
+        item.add_marker(pytest.mark.slow)
     redundant = {item for item in items if left_out(item)}
     if redundant:
         config.hook.pytest_deselected(items=list(redundant))

@@ -3,19 +3,30 @@
 Of a document's fenced blocks, in order and in one scratch folder: ``bash`` is run by bash, ``python`` is run, ``pycon``
 is a session whose outputs are compared. ``console`` shows commands that the tests do not run themselves: they install
 things, or start these tests. ``.ci/run`` runs those of the README.
+
+Commands that draw maps and trajectories are run in the tests' own process and small (:func:`small`): with all of their
+options, but with fewer cells, seeds, steps and pixels. A large map proves no more.
 """
 
 from __future__ import annotations
 
 import doctest
+import importlib
+import itertools
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from support.coarse_pictures import COARSE_DPI
+from toymodels import plots
+from toymodels.phase_diagram.__main__ import DEFAULT_X, DEFAULT_Y
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
@@ -25,13 +36,17 @@ RUNNABLE = ("bash", "python", "pycon")
 GALLERY = ROOT / "docs" / "gallery.md"
 SMALL = {
     "toymodels.filter": "--features 8",
-    "toymodels.phase_diagram": "--x rho=0:1:8 --y ratio=0.1:0.9:8 --seeds 1 --steps 400 --eta 0.1",
+    "toymodels.phase_diagram": "--seeds 1 --steps 400 --eta 0.1",
     "toymodels.trajectories": "--seeds 1 --steps 200 --eta 0.05",
     "toymodels.validate": "--configurations 55",
 }
-"""By command of the gallery, options that make it quick; of an option given twice the last one counts."""
-LONG = "toymodels.validate"
-"""Not quick even so: its 55 pairs of a rule and a kind of data are integrated one by one."""
+"""By module, options that make its commands quick; of an option given twice the last one counts."""
+QUICK = ("filter", "phase_diagram", "phase_diagram --network relu", "phase_diagram --network patches --head local",
+         "phase_diagram --metric advantage --compare effects", "trajectories")  # fmt: skip
+"""How the gallery's commands begin of which one is run by ``make test``; the others are marked slow."""
+CELLS = 6
+"""Values that an axis has at most."""
+AXIS = re.compile(r"(\w+=[^:]+:[^:]+):(\d+)(:log)?")
 
 
 def name_of(document: Path) -> str:
@@ -41,6 +56,31 @@ def name_of(document: Path) -> str:
 def blocks(document: Path) -> list[tuple[str, str]]:
     """(language, text) of the fenced blocks of a document."""
     return BLOCK.findall(document.read_text(encoding="utf-8"))
+
+
+def small(command: str) -> tuple[str, list[str]] | None:
+    """Module and arguments of a command that the tests make small, or None for any other."""
+    words = shlex.split(command)
+    if words[:2] != ["python", "-m"] or words[2] not in SMALL:
+        return None
+    module, arguments = words[2], words[3:]
+    if "--from" in arguments:  # as small as what it draws again
+        return module, arguments
+    if module == "toymodels.phase_diagram":
+        arguments = ["--x", DEFAULT_X, "--y", DEFAULT_Y, *arguments]
+    few = [AXIS.sub(lambda axis: f"{axis[1]}:{min(int(axis[2]), CELLS)}{axis[3] or ''}", word) for word in arguments]
+    return module, [*few, *SMALL[module].split()]
+
+
+def run_commands(text: str) -> None:
+    """Run the lines of a ``bash`` block: commands of :data:`SMALL` small and in this process, the others by bash."""
+    lines = text.strip().replace("\\\n", " ").splitlines()
+    for is_small, group in itertools.groupby(lines, lambda line: small(line) is not None):
+        if not is_small:
+            run_bash("\n".join(group))
+            continue
+        for module, arguments in filter(None, map(small, group)):
+            importlib.import_module(f"{module}.__main__").main(arguments)
 
 
 def run_bash(text: str) -> None:
@@ -69,28 +109,31 @@ def run_session(text: str, namespace: dict[str, object], name: str) -> None:
 )
 def test_snippets_run(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plots, "DPI", COARSE_DPI)
     namespace: dict[str, object] = {"__name__": "__main__"}
     for language, text in blocks(document):
         if language == "bash":
-            run_bash(text)
+            run_commands(text)
         elif language == "python":
             exec(compile(text, name_of(document), "exec"), namespace)
         elif language == "pycon":
             run_session(text, namespace, name_of(document))
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        pytest.param(text.strip(), marks=[pytest.mark.slow] if LONG in text else [], id=text.strip())
-        for _, text in blocks(GALLERY)
-    ],
-)
+def gallery() -> list[Any]:
+    """The gallery's commands: the first of every beginning in :data:`QUICK`, and the others marked slow."""
+    commands = [text.strip() for _, text in blocks(GALLERY)]
+    quick = {next(c for c in commands if c.startswith(f"python -m toymodels.{beginning}")) for beginning in QUICK}
+    return [pytest.param(c, marks=[] if c in quick else [pytest.mark.slow], id=c) for c in commands]
+
+
+@pytest.mark.parametrize("command", gallery())
 def test_commands_of_the_gallery_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small, since a large map proves no more; ``docs/make_gallery.py`` runs them as they are."""
+    """``docs/make_gallery.py`` runs them as they are."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plots, "DPI", COARSE_DPI)
+    run_commands(command)
     module = command.split()[2]
-    run_bash(f"{command} {SMALL[module]}")
     assert list((tmp_path / "out" / module.partition(".")[2]).glob("*.png"))
 
 
@@ -109,6 +152,22 @@ def test_a_failing_snippet_fails() -> None:
         run_session(">>> 1 + 1\n3\n", {}, "planted")
     with pytest.raises(AssertionError, match="false"):
         run_bash("false\ntrue")
+
+
+def test_small_commands_keep_their_options() -> None:
+    """All but the number of cells, and what :data:`SMALL` says; other commands are left as they are."""
+    given = "python -m toymodels.phase_diagram --data spurious --x rho=0.01:1:96:log --y p=0.6,0.9"
+    assert small(given) == (
+        "toymodels.phase_diagram",
+        shlex.split(
+            "--x rho=0:1:6 --y ratio=0.05:0.95:6 --data spurious --x rho=0.01:1:6:log --y p=0.6,0.9 "
+            "--seeds 1 --steps 400 --eta 0.1"
+        ),
+    )
+    again = "python -m toymodels.phase_diagram --from out/a.nc --metric hard_share"
+    assert small(again) == ("toymodels.phase_diagram", again.split()[3:])
+    assert small("python -m proofs_check --claim C7") is None
+    assert small("ls out") is None
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")

@@ -105,13 +105,14 @@ def add_colour_bar(figure: Figure, mapped: ScalarMappable, axes: Any, style: Map
 
 
 def save_figure(figure: Figure, stem: Path) -> list[Path]:
-    """Write ``stem.png`` and ``stem.pdf`` atomically."""
+    """Write ``stem.png`` and ``stem.pdf`` atomically. Both have the layout of the PNG: it is worked out once."""
     paths = [stem.with_suffix(suffix) for suffix in (".png", ".pdf")]
     for path in paths:
         with atomic_path(path) as partial:
             # No date inside the PDF: the same figure gives the same file.
             metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
             figure.savefig(partial, dpi=DPI, metadata=metadata)
+        figure.set_layout_engine(None)  # "none" would still draw everything once before the file is drawn
     return paths
 
 

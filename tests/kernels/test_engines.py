@@ -44,14 +44,14 @@ def check(engine: EngineCase, problem: TrainingProblem) -> None:
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("size", [1, 2, 5, 16, 37])
+@pytest.mark.parametrize("size", [1, 5, 37])
 @pytest.mark.parametrize("network", ["two_layer", "patches"])
 def test_random_relu_problems_keep_their_gates(network: str, size: int, norm: str, rng: np.random.Generator) -> None:
+    plain: dict[str, Any] = {}
     for perturb in PERTURBED_SETS:
-        plain: dict[str, Any] = {}
         for options in (plain, {"loss": "squared", "momentum": True, "decay": True, "batch_size": 2}):
             problem = random_problem(
-                rng, network=network, activation="relu", runs=8, dimension=size, width=size, norm=norm,
+                rng, network=network, activation="relu", runs=4, dimension=size, width=size, norm=norm,
                 perturb=perturb, steps=20, **options,
             )  # fmt: skip
             smallest, flips = smallest_preactivation(problem)
@@ -176,7 +176,7 @@ def problems(draw: st.DrawFn) -> TrainingProblem:
 
 
 @settings(
-    max_examples=10 if INTERPRETED else 80,
+    max_examples=10 if INTERPRETED else 40,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(problem=problems())
@@ -341,9 +341,8 @@ def test_tiny_gradient_still_has_a_direction(any_engine: EngineCase) -> None:
 def test_collapsed_runs_are_told_apart(any_engine: EngineCase) -> None:
     """One feature with balanced weights a grows iff a > rho / sqrt 2 (for small learning rates)."""
     start = np.array([0.2, 0.2, 0.6])[:, None]
-    eta, steps = (0.04, 750) if INTERPRETED else (0.01, 3000)
     problem = TrainingProblem(
-        features=[[[1.0]]], labels=[[1.0]], initial_layers=(start, start), rho=[0.0, 0.6, 0.6], eta=eta, steps=steps
+        features=[[[1.0]]], labels=[[1.0]], initial_layers=(start, start), rho=[0.0, 0.6, 0.6], eta=0.04, steps=750
     )
     result = any_engine(problem)
     np.testing.assert_array_equal(result.status, [Status.OK, Status.COLLAPSED, Status.OK])

@@ -45,6 +45,8 @@ def test_every_layout_computes_the_same(
     lanes: int, rows: int, network: dict[str, Any], rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Several neurons a thread, threads without any, rows beyond the last run, several programs."""
+    if INTERPRETED and (list(NETWORKS.values()).index(network) + lanes.bit_length()) % 2:
+        pytest.skip("in the interpreter each network has half of the layouts")
     problem = random_problem(rng, runs=rows + 3, samples=3, dimension=3, width=5, steps=3, decay=True, **network)
     if rows > 16 and INTERPRETED:
         problem = problem.select(slice(0, 5))

@@ -332,10 +332,18 @@ def test_it_names_no_folder_of_this_machine_and_is_small(text: str, folder: Path
     assert len(text.encode()) < 5e6
 
 
+@pytest.mark.slow  # draws all figures a second time
 def test_the_same_folder_gives_the_same_page(text: str, folder: Path) -> None:
     again = html_report.page(folder, folder / "report", [folder.parent / "beside"], today=TODAY)
     assert again == text
     assert "Page written on 2026-11-24" in text
+
+
+@pytest.mark.usefixtures("no_panel_figures")
+def test_the_same_folder_gives_the_same_words(folder: Path) -> None:
+    one, other = (html_report.page(folder, folder / "report", figures=False, today=TODAY) for _ in range(2))
+    assert one == other
+    assert "Page written on 2026-11-24" in one
 
 
 # What it says.

@@ -95,16 +95,32 @@ def case_id(case: EngineCase) -> str:
 
 def left_out(item: pytest.Item) -> bool:
     """Whether a test of the Triton engine is left out: one that needs a kernel of its own where there are to be few; in
-    the interpreter some rules of patches networks, which go through the code of the other networks' rules."""
+    the interpreter some of the rules and layouts, whose code the others run too."""
+    parameters, engine, name = _case(item)
+    if engine is None or engine.name != "triton":
+        return False
+    if name == "test_every_rule" and (FEW_KERNELS or INTERPRETED):
+        return not _in_latin_square(parameters)
+    return FEW_KERNELS and engine.precision == "float64" and name in WITHOUT_PRECISION_OF_THEIR_OWN
+
+
+def exhaustive(item: pytest.Item) -> bool:
+    """Whether a test is marked slow, because it combines what others combine in pairs: two thirds of the rules, and the
+    second precision where a precision makes no difference."""
+    parameters, engine, name = _case(item)
+    if name == "test_every_rule":
+        return not _in_latin_square(parameters)
+    return engine == EngineCase("cpu", "float64") and name in WITHOUT_PRECISION_OF_THEIR_OWN
+
+
+def _case(item: pytest.Item) -> tuple[dict[str, Any], EngineCase | None, str]:
+    """Parameters of a test, its engine if it is one of the fast ones' tests, and its name without parameters."""
     parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
     engine = parameters.get("fast_engine")
-    if not isinstance(engine, EngineCase) or engine.name != "triton":
-        return False
-    name = item.name.split("[")[0]
-    if name == "test_every_rule" and (
-        FEW_KERNELS or (INTERPRETED and parameters["network"].get("network") == "patches")
-    ):
-        # A Latin square: every pair of a perturbed set, a norm and an effect, a third of the triples.
-        places = [PERTURBED_SETS.index(parameters["perturb"]), NORMS.index(parameters["norm"])]
-        return (sum(places) + EFFECTS.index(parameters["effect"])) % 3 != 0
-    return FEW_KERNELS and engine.precision == "float64" and name in WITHOUT_PRECISION_OF_THEIR_OWN
+    return parameters, engine if isinstance(engine, EngineCase) else None, item.name.split("[")[0]
+
+
+def _in_latin_square(rule: dict[str, Any]) -> bool:
+    """A third of the rules, with every pair of a perturbed set, a norm and an effect."""
+    places = [PERTURBED_SETS.index(rule["perturb"]), NORMS.index(rule["norm"]), EFFECTS.index(rule["effect"])]
+    return sum(places) % 3 == 0

@@ -1,6 +1,6 @@
 """C38 to C43 against small trainings: patches, norms per feature, adaptive SAM, and gains foretold from runs of GD.
 
-Trainings are of the reference engine with small eta, so that the flow's laws hold to about a hundredth; what is of
+Trainings have float64 and a small eta, so that the flow's laws hold to about a hundredth; what is of
 first order in rho is held to a part of itself that shrinks with rho.
 """
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
-from kernels import reference
+from kernels import train
 from kernels.problem import TrainingProblem
 from sambalance_tools.arrays import FloatArray
 from toymodels import forecast, theory
@@ -35,7 +35,7 @@ def train_patches(
     every: int = 20,
 ) -> tuple[FloatArray, FloatArray]:
     """(W [B, R, m, 2], V [B, R, 2, m]) of runs from one start with a local head, or a pooled one where V is [m]."""
-    result = reference.train(
+    result = train(
         TrainingProblem(
             features=patterns(cosine)[None, None],
             labels=np.ones((1, 1)),
@@ -46,7 +46,8 @@ def train_patches(
             steps=steps,
             record_steps=np.arange(0, steps + 1, every),
             record_layers=True,
-        )
+        ),
+        precision="float64",
     )
     assert result.records.layers is not None
     first, last = result.records.layers
@@ -57,7 +58,7 @@ def train_balanced(mu: FloatArray, start: FloatArray, rho: ArrayLike, **options:
     """End-to-end coefficients ``[B, R, K]`` at every tenth step."""
     settings: dict[str, object] = {"eta": 0.002, "steps": 2000, **options}
     steps = int(settings["steps"])  # type: ignore[call-overload]
-    result = reference.train(
+    result = train(
         TrainingProblem(
             features=mu[None, None],
             labels=np.ones((1, 1)),
@@ -65,7 +66,8 @@ def train_balanced(mu: FloatArray, start: FloatArray, rho: ArrayLike, **options:
             rho=rho,
             record_steps=np.arange(0, steps + 1, 10),
             **settings,  # type: ignore[arg-type]
-        )
+        ),
+        precision="float64",
     )
     return result.records.coefficients
 

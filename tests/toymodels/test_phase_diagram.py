@@ -145,7 +145,8 @@ def test_the_small_diagram_is_the_golden_one(small: Written) -> None:
         assert found == pytest.approx(error, abs=0.01), key
 
 
-def test_the_same_command_gives_the_same_numbers(tmp_path: Path) -> None:
+def test_the_same_command_gives_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Report, "figure", lambda self: plots.new_figure(1, 1))
     found = [variables(command(tmp_path / name, *TINY).folder / "phase_diagram.nc") for name in ("one", "two")]
     assert set(found[0]) == set(found[1])
     for name, values in found[0].items():

@@ -59,7 +59,7 @@ def test_spurious_data_have_no_single_atom_closed_form_but_follow_their_flow():
 def test_command_writes_figures_data_summary_and_animation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(figures, "FRAMES", 3)
+    monkeypatch.setattr(figures, "FRAMES", 2)
     trajectories.main(["--steps", "200", "--eta", "0.05", "--seeds", "1", "--animate", "gif", "--out", str(tmp_path)])
     names = {path.name for path in tmp_path.iterdir()}
     drawn = {f"{stem}.{ending}" for stem in ("trajectories", "phase_plane") for ending in ("png", "pdf")}
