@@ -68,7 +68,8 @@ def diagram_sweep(
         loss_levels=tuple(dict.fromkeys((level, *EXTRA_LEVELS))),
         record_steps=() if "steps" in (x[0], y[0]) else (0, 1),
         # With an axis over slabs the groups differ from cell to cell.
-        group_accuracy=data.kind != "redundant" and "slabs" not in (x[0], y[0]),
+        # A group of one's own samples would be a single sample.
+        group_accuracy=data.kind not in ("redundant", "samples") and "slabs" not in (x[0], y[0]),
     )
 
 
