@@ -30,7 +30,8 @@ class Sweep:
     """What to train: network, data and rule, fixed parameter values, swept axes and seeds.
 
     Args:
-        network, data, rule: see :mod:`toymodels.networks`, :mod:`toymodels.data`, :mod:`toymodels.rules`; or their names.
+        network, data, rule: see :mod:`toymodels.networks`, :mod:`toymodels.data`, :mod:`toymodels.rules`; or
+            their names.
         values: fixed parameters by name (see :data:`toymodels.parameters.PARAMETERS`); the others keep their defaults.
         axes: swept parameters by name, each a non-empty sequence of values.
         seeds: a number of seeds (0, 1, ...) or the seeds themselves; they draw starts, noise and mini-batches.
@@ -140,7 +141,7 @@ class Sweep:
         what = f"data={self.data.kind!r} with {len(self.data.features)} features"
         if isinstance(self.network, Patches):
             raise ValueError(
-                f"{what}: a patches network has two patterns; allowed with network diagonal, linear or relu"
+                f"{what}: a patches network has two patterns; allowed: network diagonal, linear or relu"
             )
         if self.probe_noise:
             raise ValueError(f"{what}: the probe knows two attributes; allowed: probe_noise=0")

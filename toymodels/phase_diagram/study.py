@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from toymodels.networks import Network
 from toymodels.phase_diagram import METRICS
 from toymodels.rules import UpdateRule
 from toymodels.simulation import load_datasets, save_dataset, simulate
+from toymodels.step_size import StepSize
 from toymodels.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -85,6 +87,8 @@ class Diagram:
     dataset: xr.Dataset
     gd: xr.Dataset
     nominal: xr.Dataset
+    step_size: StepSize | None = None
+    """Whether eta is small enough for the theory's lines; None where it is not known."""
 
     @classmethod
     def simulate(
@@ -94,15 +98,19 @@ class Diagram:
         precision: str | None = None,
         threads: int | None = None,
         progress: Progress | None = None,
+        step_size: StepSize | None = None,
     ) -> Diagram:
-        """Train the sweep, its nominal start and its GD baseline."""
+        """Train the sweep, its nominal start and its GD baseline.
+
+        ``step_size`` is what :func:`toymodels.step_size.choose_eta` or :func:`toymodels.step_size.measure` found.
+        """
 
         def run(part: Sweep) -> xr.Dataset:
             return simulate(part, engine=engine, precision=precision, threads=threads, progress=progress)
 
         dataset = run(sweep)
         gd = dataset if sweep.rule.name == "gd" else run(sweep.gd_baseline())
-        return cls(sweep, dataset, gd, run(sweep.nominal()))
+        return cls(sweep, dataset, gd, run(sweep.nominal()), step_size)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Diagram:
@@ -114,11 +122,15 @@ class Diagram:
             sweep = Sweep.from_config(parts[0].attrs["config"])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"--from={path} has a configuration that cannot be read ({error!r})") from None
-        return cls(sweep, *parts)
+        stored = parts[0].attrs.get("step_size")
+        return cls(sweep, *parts, step_size=None if stored is None else StepSize(**json.loads(stored)))
 
     def save(self, path: Path) -> None:
         """Write NetCDF: the runs at the root, the GD baseline and the nominal start as groups."""
-        save_dataset(self.dataset, path, {"gd": self.gd, "nominal": self.nominal})
+        dataset = self.dataset
+        if self.step_size is not None:
+            dataset = dataset.assign_attrs(step_size=json.dumps(self.step_size.summary()))
+        save_dataset(dataset, path, {"gd": self.gd, "nominal": self.nominal})
 
     @property
     def default_level(self) -> float:
