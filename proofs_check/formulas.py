@@ -21,9 +21,7 @@ class Formulas:
         AttributeError: neither the theory nor the claim has a function of that name, to use or to replace.
     """
 
-    def __init__(
-        self, replaced: Mapping[str, Formula] | None = None, own: Mapping[str, Formula] | None = None
-    ) -> None:
+    def __init__(self, replaced: Mapping[str, Formula] | None = None, own: Mapping[str, Formula] | None = None) -> None:
         self._replaced, self._own = dict(replaced or {}), dict(own or {})
         for name in self._replaced:
             self._original(name)
@@ -34,7 +32,11 @@ class Formulas:
 
     def home(self, name: str) -> str:
         """Where a function lives, for messages."""
-        return f"{getattr(self._own[name], '__module__', 'own')}.{name}" if name in self._own else f"toymodels.theory.{name}"
+        return (
+            f"{getattr(self._own[name], '__module__', 'own')}.{name}"
+            if name in self._own
+            else f"toymodels.theory.{name}"
+        )
 
     def __getattr__(self, name: str) -> Formula:
         if name.startswith("_"):

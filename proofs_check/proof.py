@@ -113,7 +113,9 @@ class Proof:
             holds = form.is_nonnegative if at_least else form.is_positive
         if not holds:
             wanted = ">= 0" if at_least else "> 0"
-            raise ProofError(f"{text}{self._of(formula)}: {form} {wanted} does not follow from the signs of its factors")
+            raise ProofError(
+                f"{text}{self._of(formula)}: {form} {wanted} does not follow from the signs of its factors"
+            )
         self.steps.append(Step(text, latex, SIGNS))
 
     def implies(

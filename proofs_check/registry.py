@@ -68,7 +68,9 @@ def own_claims(path: str | os.PathLike[str]) -> dict[str, Claim]:
     """
     name = f"own_claims_{Path(path).stem}"
     if not Path(path).is_file() or Path(path).suffix != ".py":
-        raise ValueError(f"--module={path}; allowed: a Python file (.py) with a list CLAIMS of proofs_check.claim.Claim")
+        raise ValueError(
+            f"--module={path}; allowed: a Python file (.py) with a list CLAIMS of proofs_check.claim.Claim"
+        )
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -85,7 +87,9 @@ def own_claims(path: str | os.PathLike[str]) -> dict[str, Claim]:
     taken = all_claims()
     for claim in claims:
         if claim.id in found or claim.id in taken:
-            raise ValueError(f"--module={path} has a claim {claim.id!r}, which there is already; allowed: an id of its own")
+            raise ValueError(
+                f"--module={path} has a claim {claim.id!r}, which there is already; allowed: an id of its own"
+            )
         found[claim.id] = claim
     return found
 

@@ -17,12 +17,14 @@ from toymodels.flows.problem import FlowProblem
 from toymodels.metrics import Phase
 from toymodels.phase_diagram.agreement import PhaseAgreement, boundary_error_cells, phase_agreement
 from toymodels.phase_diagram.figures import MAP_STYLES, map_figure, phase_figure
+from toymodels.phase_diagram.own_metrics import OWN_METRICS
 from toymodels.phase_diagram.study import Diagram, check_metric
 from toymodels.plots import caption, network_label
 from toymodels.prediction import Boundary, FlowPrediction, boundaries, flow_of, no_flow_reason, predict
 from toymodels.sweep import Sweep
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 LOW_AGREEMENT = 0.9
@@ -106,18 +108,17 @@ class Report:
         mine, flows = kinds[np.argmax(counts)]
         return f"mostly {Phase(mine).label} for {Phase(flows).label}"
 
-    def figure(self) -> Figure:
-        """The Matplotlib figure."""
+    def figure(self, ax: Axes | None = None) -> Figure:
+        """The Matplotlib figure; with ``ax``, the map is drawn into these axes of a figure of one's own."""
         sweep = self.diagram.sweep
         (y_name, y), (x_name, x) = ((name, np.asarray(axis)) for name, axis in sweep.axes.items())
         title = f"{network_label(sweep)}, {sweep.data.kind} data, {sweep.rule.label}"
         if self.metric == "phase":
-            return phase_figure(
-                (x_name, x), (y_name, y), self.phases, self.boundaries, title, self._caption()
-            )
+            return phase_figure((x_name, x), (y_name, y), self.phases, self.boundaries, title, self._caption(), ax)
         values = self.diagram.values(self.metric, self.level)
-        style = MAP_STYLES[self.metric]
-        return map_figure((x_name, x), (y_name, y), values, style, self.boundaries, title, self._caption())
+        own = OWN_METRICS.get(self.metric)
+        style = MAP_STYLES[self.metric] if own is None else own.style
+        return map_figure((x_name, x), (y_name, y), values, style, self.boundaries, title, self._caption(), ax)
 
     def _caption(self) -> str:
         return caption(self.diagram.sweep, self.level, self.note)

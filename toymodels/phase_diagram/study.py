@@ -18,6 +18,7 @@ from toymodels import metrics
 from toymodels.data import FeatureData
 from toymodels.networks import Network
 from toymodels.phase_diagram import METRICS
+from toymodels.phase_diagram.own_metrics import OWN_METRICS
 from toymodels.rules import UpdateRule
 from toymodels.simulation import load_datasets, save_dataset, simulate
 from toymodels.step_size import StepSize
@@ -33,11 +34,11 @@ Axis = tuple[str, Sequence[float]]
 
 def check_metric(metric: str, has_groups: bool) -> None:
     """Raise a ValueError for an unknown metric, or one that needs group accuracies where there are none."""
-    require_choice("metric", metric, METRICS)
+    require_choice("metric", metric, (*METRICS, *OWN_METRICS))
     if metric == "worst_group_accuracy" and not has_groups:
         raise ValueError(
             "metric='worst_group_accuracy' needs groups; allowed with every --data but redundant, without an axis over "
-            "slabs"
+            "slabs, and with toymodels.groups(...)"
         )
 
 
@@ -139,7 +140,9 @@ class Diagram:
 
     def values(self, metric: str, level: float) -> FloatArray:
         """``[ny, nx]`` seed mean of a continuous metric; NaN where no seed has a value."""
-        if metric == "hard_share":
+        if metric in OWN_METRICS:
+            cells = OWN_METRICS[metric].cells(self, level)
+        elif metric == "hard_share":
             cells = metrics.share_at_level(self.dataset, self.sweep, level)
         elif metric == "advantage":
             cells = metrics.advantage(self.dataset, self.gd, self.sweep, level)
