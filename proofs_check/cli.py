@@ -1,4 +1,4 @@
-"""The command line: ``python -m proofs_check [--claim C7] [--module FILE.py] [--json FILE] [--html FILE] [--latex FILE] [-j N]``.
+"""The command line: ``python -m proofs_check [--claim C7] [--module FILE.py] [--json FILE] ...``.
 
 Heavy imports (SymPy, SciPy, Matplotlib) wait until they are needed, so that ``--help`` answers at once.
 """

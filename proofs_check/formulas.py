@@ -14,7 +14,7 @@ class Formulas:
     """``formulas.drive`` is ``toymodels.theory.drive``, looked up when it is used, unless it was replaced.
 
     Args:
-        replaced: functions to put in the place of those under proof, by name: the definite errors of a negative control.
+        replaced: functions to put in the place of those under proof, by name: the errors of a negative control.
         own: functions of a claim of one's own, by name, beside the theory's.
 
     Raises:

@@ -1,8 +1,8 @@
 """Data as weighted atoms, exact or with Gaussian noise as a finite sample.
 
 An atom n has weight pi_n, label y_n and feature values x_nk = y_n s_nk mu_k. s_nk = 1 agrees with the label, -1
-contradicts it, 0 is missing; other sizes are stronger or weaker copies. The first two features are the easy and the hard
-one, which the sweep's parameters name; data of one's own may have more, of fixed strengths.
+contradicts it, 0 is missing; other sizes are stronger or weaker copies. The first two features are the easy and the
+hard one, which the sweep's parameters name; data of one's own may have more, of fixed strengths.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class FeatureData:
     Args:
         kind: one of :data:`DATA_KINDS`.
         table: for data of one's own, rows (name, weight, s_1, ..., s_K) of one length, weights summing to 1.
-        strengths: mu_k of the features of one's own data, K numbers; of the first two they are defaults, which a sweep's
-            ``mu_easy`` and ``mu_hard`` (or ``ratio``) replace. Empty: the parameters' own defaults, and two features.
+        strengths: mu_k of the features of one's own data, K numbers; of the first two they are defaults, which a
+            sweep's ``mu_easy`` and ``mu_hard`` (or ``ratio``) replace. Empty: the parameters' own defaults.
         labels: y_n of each row of the table, -1 or +1; empty: all +1, and the mirror image of every row as well.
     """
 
@@ -253,14 +253,14 @@ def groups(table: Sequence[Sequence[Any]], strengths: Sequence[float] = ()) -> F
 def _group_row(row: Sequence[Any]) -> tuple[Any, ...]:
     try:
         name, *numbers = row
-        made = (str(name), *(float(number) for number in numbers))
+        values = [float(number) for number in numbers]
     except (TypeError, ValueError):
         raise ValueError(f"groups row {row!r}; allowed: (name, weight, s_easy, s_hard, ...) of numbers") from None
-    if len(made) < 2 + len(FEATURES):
+    if len(values) < 1 + len(FEATURES):
         raise ValueError(f"groups row {row!r}; allowed: a name, a weight and at least two signs")
-    if not np.isfinite(made[1:]).all() or made[1] < 0:
+    if not np.isfinite(values).all() or values[0] < 0:
         raise ValueError(f"groups row {row!r}; allowed: finite numbers and a weight >= 0")
-    return made
+    return (str(name), *values)
 
 
 def _checked_samples(X: Any, y: Any, sample_weight: Any) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -1,9 +1,9 @@
 """Is the learning rate small enough for the flow's lines? Known beforehand, from a few runs of the sweep itself.
 
 C20: a training follows its flow up to an error of first order in eta, where the gradient scale N stays away from 0. A
-run that passes close to N = 0 (last-layer SAM near its collapse, say) hops over it in steps of size eta, and may then end
-in another phase than the flow. What halving eta changes is half of a first-order error, so a phase that changes when eta
-is halved is one that the lines may miss. The theory itself is not asked: agreement with it stays a test.
+run that passes close to N = 0 (last-layer SAM near its collapse, say) hops over it in steps of size eta, and may then
+end in another phase than the flow. What halving eta changes is half of a first-order error, so a phase that changes
+when eta is halved is one that the lines may miss. The theory itself is not asked: agreement with it stays a test.
 """
 
 from __future__ import annotations

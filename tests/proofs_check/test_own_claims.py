@@ -72,7 +72,7 @@ def test_claims_are_chosen_among_those_of_the_file(module: Path) -> None:
         ("1 / 0", r"fails when it is run \(ZeroDivisionError"),
         ("def", r"fails when it is run \(SyntaxError"),
         ("raise SystemExit(3)", r"fails when it is run \(SystemExit"),
-        ("from proofs_check.registry import all_claims\nCLAIMS = list(all_claims().values())[:1]", "a claim 'C1', which"),
+        ("from proofs_check.claims.flows import CLAIMS", "a claim 'C4', which"),
     ],
 )  # fmt: skip
 def test_files_without_claims_are_refused(

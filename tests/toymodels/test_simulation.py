@@ -187,7 +187,7 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mo
 
 @pytest.mark.parametrize("bytes_", [-5, 0, 1.5, True, None])
 def test_a_memory_bound_is_a_positive_whole_number(bytes_: object) -> None:
-    with pytest.raises(ValueError, match="memory_bytes=.*allowed: a whole number >= 1"):
+    with pytest.raises(ValueError, match=r"memory_bytes=.*allowed: a whole number >= 1"):
         simulate(Sweep(), memory_bytes=bytes_)  # type: ignore[arg-type]
 
 

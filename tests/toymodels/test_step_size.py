@@ -66,7 +66,7 @@ def test_the_error_falls_in_proportion_to_the_learning_rate(update: str, data: s
     assert abs(slope - 1) < 0.1, f"fitted slope {slope:.3f}"
 
 
-# --- the learning rate of a map -----------------------------------------------------------------------------------------
+# --- the learning rate of a map ---------------------------------------------------------------------------------------
 
 SEEN = {"mu_easy": 3.0, "mu_hard": 1.0}
 """Last-layer SAM hops over its collapse at the default learning rate."""

@@ -121,10 +121,12 @@ class Diagram:
             raise ValueError(f"--from={path} holds no phase diagram; allowed: a file written by this command")
         try:
             sweep = Sweep.from_config(parts[0].attrs["config"])
+            stored = parts[0].attrs.get("step_size")
+            step_size = None if stored is None else StepSize(**json.loads(stored))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"--from={path} has a configuration that cannot be read ({error!r})") from None
-        stored = parts[0].attrs.get("step_size")
-        return cls(sweep, *parts, step_size=None if stored is None else StepSize(**json.loads(stored)))
+        dataset, gd, nominal = parts
+        return cls(sweep, dataset, gd, nominal, step_size)
 
     def save(self, path: Path) -> None:
         """Write NetCDF: the runs at the root, the GD baseline and the nominal start as groups."""
