@@ -98,17 +98,15 @@ def test_a_learning_rate_that_hides_a_collapse_is_lowered_at_the_same_time() -> 
 
 def test_a_theory_line_that_is_wrong_says_so(tmp_path: Path) -> None:
     sweep = lsam_map(eta=0.02)
-    made = Diagram.simulate(sweep, step_size=measure(sweep, 0.05))
-    made.save(tmp_path / "map.nc")
-    for diagram in (made, Diagram.load(tmp_path / "map.nc")):
-        report = Report.of(diagram, "phase", 0.05)
-        assert report.note is not None
-        assert "easy first for collapse" in report.note
-        assert "eta = 0.02 is too large; try --eta 0.0" in report.note
-        assert report.summary(0.0)["theory_note"] == report.note
-        assert report.note in report.table()
-        assert "only one of theory and simulation has this line" in report.table()
-        assert "too large" in report.figure().axes[0].get_title().replace("\n", " ")
+    Diagram.simulate(sweep, step_size=measure(sweep, 0.05)).save(tmp_path / "map.nc")
+    report = Report.of(Diagram.load(tmp_path / "map.nc"), "phase", 0.05)  # what was measured is stored
+    assert report.note is not None
+    assert "easy first for collapse" in report.note
+    assert "eta = 0.02 is too large; try --eta 0.0" in report.note
+    assert report.summary(0.0)["theory_note"] == report.note
+    assert report.note in report.table()
+    assert "only one of theory and simulation has this line" in report.table()
+    assert "too large" in report.figure().axes[0].get_title().replace("\n", " ")
 
 
 def test_a_learning_rate_that_is_fine_stays(monkeypatch: pytest.MonkeyPatch) -> None:
