@@ -45,7 +45,7 @@ class Claim:
     """A numbered statement about ``toymodels.theory`` with its proof, negative controls, witness and simulation.
 
     Args:
-        id: "C1", "C2", ...
+        id: "C1", "C2", ...; any other name for a claim of one's own.
         title: a few words.
         statement: plain text.
         latex: the statement as formulas, one per line.
@@ -56,6 +56,7 @@ class Claim:
         witness: pairs of fifty-digit numbers that must agree, one from the functions, one from the loss.
         simulation: a run of the reference engine against the functions.
         remark: common mistakes and exceptions, if any.
+        functions: functions under proof that are not in ``toymodels.theory``, by name.
     """
 
     id: str
@@ -69,6 +70,7 @@ class Claim:
     simulation: Callable[[], Simulation]
     source: str = DERIVED
     remark: str = ""
+    functions: Mapping[str, Formula] = field(default_factory=dict)
 
     def prove(self, replaced: Mapping[str, Formula] | None = None) -> Proof:
         """Run the proof; with ``replaced``, run it with those functions in the place of the theory's.
@@ -76,7 +78,7 @@ class Claim:
         Raises:
             ProofError: names the step and the function that does not hold.
         """
-        proof = Proof(Formulas(replaced))
+        proof = Proof(Formulas(replaced, self.functions))
         with proof.blaming(self.id):
             self.proof(proof)
         return proof

@@ -1,4 +1,4 @@
-"""The command line: ``python -m proofs_check [--claim C7] [--json FILE] [--html FILE] [--latex FILE] [-j N]``.
+"""The command line: ``python -m proofs_check [--claim C7] [--module FILE.py] [--json FILE] ...``.
 
 Heavy imports (SymPy, SciPy, Matplotlib) wait until they are needed, so that ``--help`` answers at once.
 """
@@ -32,6 +32,12 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="ID",
         help="check only this claim, such as C7; may be given several times",
+    )
+    parser.add_argument(
+        "--module",
+        type=Path,
+        metavar="FILE.py",
+        help="check the claims of this Python file (its list CLAIMS) instead of the theory's; the file is run",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a report to read, as one self-contained file")
@@ -72,12 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 check_writable(path)
         from proofs_check.registry import select
 
-        claims = select(options.claim)
+        claims = select(options.claim, options.module)
     except (OSError, ValueError) as error:
         print(f"proofs_check: {error}", file=sys.stderr)
         return 2
     try:
-        outcomes = list(_reported(claims, options.jobs, options.verbose))
+        outcomes = list(_reported(claims, options))
         _write_reports(options, claims, outcomes)
     except KeyboardInterrupt:
         print("\nproofs_check: interrupted, nothing written", file=sys.stderr)
@@ -93,16 +99,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def _reported(claims: Sequence[Claim], jobs: int, verbose: bool) -> Iterator[CheckedClaim]:
+def _reported(claims: Sequence[Claim], options: argparse.Namespace) -> Iterator[CheckedClaim]:
     """Check the claims and print a row for each, in order, as soon as it is there."""
     from proofs_check.parallel import check_all
 
     print(f"{'claim':<6} {'status':<8} {'method':<48} {'seconds':>8}")
-    for outcome in check_all(claims, jobs):
+    for outcome in check_all(claims, options.jobs, options.module):
         print(f"{outcome.claim:<6} {outcome.status:<8} {outcome.method or '-':<48} {outcome.seconds:>8.2f}", flush=True)
         for failure in outcome.failures:
             print(f"       {failure}")
-        if verbose:
+        if options.verbose:
             for rejection in outcome.rejections:
                 print(f"       control ({rejection.error}): {rejection.found or 'NOT REJECTED'}")
         yield outcome

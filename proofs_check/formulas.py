@@ -1,4 +1,4 @@
-"""The functions under proof: those of :mod:`toymodels.theory`, with some of them replaced for a negative control."""
+"""The functions under proof: those of :mod:`toymodels.theory` and a claim's own, with some replaced for a control."""
 
 from __future__ import annotations
 
@@ -14,22 +14,34 @@ class Formulas:
     """``formulas.drive`` is ``toymodels.theory.drive``, looked up when it is used, unless it was replaced.
 
     Args:
-        replaced: functions to put in the place of the theory's, by name: the definite errors of a negative control.
+        replaced: functions to put in the place of those under proof, by name: the errors of a negative control.
+        own: functions of a claim of one's own, by name, beside the theory's.
 
     Raises:
-        AttributeError: the theory has no function of that name, neither to use nor to replace.
+        AttributeError: neither the theory nor the claim has a function of that name, to use or to replace.
     """
 
-    def __init__(self, replaced: Mapping[str, Formula] | None = None) -> None:
-        self._replaced = dict(replaced or {})
+    def __init__(self, replaced: Mapping[str, Formula] | None = None, own: Mapping[str, Formula] | None = None) -> None:
+        self._replaced, self._own = dict(replaced or {}), dict(own or {})
         for name in self._replaced:
-            _theory_function(name)
+            self._original(name)
         self.used: set[str] = set()
+
+    def _original(self, name: str) -> Formula:
+        return self._own[name] if name in self._own else _theory_function(name)
+
+    def home(self, name: str) -> str:
+        """Where a function lives, for messages."""
+        return (
+            f"{getattr(self._own[name], '__module__', 'own')}.{name}"
+            if name in self._own
+            else f"toymodels.theory.{name}"
+        )
 
     def __getattr__(self, name: str) -> Formula:
         if name.startswith("_"):
             raise AttributeError(name)
-        original = _theory_function(name)
+        original = self._original(name)
         self.used.add(name)
         return self._replaced.get(name, original)
 

@@ -7,12 +7,16 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from proofs_check.claim import CheckedClaim, Claim, check
 
 
-def check_all(claims: Sequence[Claim], jobs: int) -> Iterator[CheckedClaim]:
-    """Outcomes in the order of ``claims``, each as soon as it and those before it are there."""
+def check_all(claims: Sequence[Claim], jobs: int, module: Path | None = None) -> Iterator[CheckedClaim]:
+    """Outcomes in the order of ``claims``, each as soon as it and those before it are there.
+
+    ``module`` is the file that the claims are from, None for those of the theory.
+    """
     if jobs == 1 or len(claims) == 1:
         yield from _with_progress(map(check, claims), len(claims))
         return
@@ -20,7 +24,7 @@ def check_all(claims: Sequence[Claim], jobs: int) -> Iterator[CheckedClaim]:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     pool = multiprocessing.get_context("spawn").Pool(min(jobs, len(claims)), initializer=_leave_interrupts_to_parent)
     try:
-        yield from _with_progress(pool.imap(_check_by_id, [claim.id for claim in claims]), len(claims))
+        yield from _with_progress(pool.imap(_check_by_id, [(claim.id, module) for claim in claims]), len(claims))
         pool.close()
     except BaseException:
         pool.terminate()
@@ -33,10 +37,12 @@ def _leave_interrupts_to_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _check_by_id(name: str) -> CheckedClaim:
-    from proofs_check.registry import all_claims
+def _check_by_id(task: tuple[str, Path | None]) -> CheckedClaim:
+    # By name, since the functions of a claim cannot be sent to another process.
+    from proofs_check.registry import all_claims, own_claims
 
-    return check(all_claims()[name])
+    name, module = task
+    return check((all_claims() if module is None else own_claims(module))[name])
 
 
 def _with_progress(outcomes: Iterator[CheckedClaim], total: int) -> Iterator[CheckedClaim]:

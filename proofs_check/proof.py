@@ -57,6 +57,9 @@ class Proof:
         """The methods that the steps used, each named once, in order of appearance."""
         return ", ".join(dict.fromkeys(step.method for step in self.steps if step.method))
 
+    def _of(self, formula: str) -> str:
+        return f" [{self.f.home(formula)}]" if formula else ""
+
     @contextmanager
     def blaming(self, text: str) -> Iterator[None]:
         """Turn any other exception into a :class:`ProofCrash` that says where it came from."""
@@ -90,15 +93,15 @@ class Proof:
         """
         left, right = _listed(derived), _listed(claimed)
         if len(left) != len(right):
-            raise ProofError(f"{text}{_of(formula)}: {len(right)} values where there should be {len(left)}")
+            raise ProofError(f"{text}{self._of(formula)}: {len(right)} values where there should be {len(left)}")
         for a, b in zip(left, right, strict=True):
             difference = sp.sympify(a) - sp.sympify(b)
             found = counterexample(difference)
             if found is not None:
                 point = ", ".join(f"{name} = {value}" for name, value in found[0].items() if "Dummy" not in repr(name))
-                raise ProofError(f"{text}{_of(formula)}: off by {found[1]} at {point or 'every point'}")
+                raise ProofError(f"{text}{self._of(formula)}: off by {found[1]} at {point or 'every point'}")
             if not is_zero(difference):
-                raise ProofError(f"{text}{_of(formula)}: the difference was not reduced to zero")
+                raise ProofError(f"{text}{self._of(formula)}: the difference was not reduced to zero")
         self.steps.append(Step(text, latex, method))
 
     def sign(self, text: str, expression: Any, formula: str = "", latex: str = "", at_least: bool = False) -> None:
@@ -110,7 +113,9 @@ class Proof:
             holds = form.is_nonnegative if at_least else form.is_positive
         if not holds:
             wanted = ">= 0" if at_least else "> 0"
-            raise ProofError(f"{text}{_of(formula)}: {form} {wanted} does not follow from the signs of its factors")
+            raise ProofError(
+                f"{text}{self._of(formula)}: {form} {wanted} does not follow from the signs of its factors"
+            )
         self.steps.append(Step(text, latex, SIGNS))
 
     def implies(
@@ -130,20 +135,16 @@ class Proof:
         if verdict == z3.sat:
             model = solver.model()
             point = ", ".join(f"{s} = {model.eval(v, model_completion=True)}" for s, v in variables.items())
-            raise ProofError(f"{text}{_of(formula)}: fails at {point}")
+            raise ProofError(f"{text}{self._of(formula)}: fails at {point}")
         if verdict != z3.unsat:
-            raise ProofError(f"{text}{_of(formula)}: z3 gave no answer ({solver.reason_unknown()})")
+            raise ProofError(f"{text}{self._of(formula)}: z3 gave no answer ({solver.reason_unknown()})")
         self.steps.append(Step(text, latex, SMT))
 
     def is_true(self, text: str, condition: bool, formula: str = "", latex: str = "", method: str = EXACT) -> None:
         """Record a check made outside this class, such as the value of a limit."""
         if not condition:
-            raise ProofError(f"{text}{_of(formula)}: does not hold")
+            raise ProofError(f"{text}{self._of(formula)}: does not hold")
         self.steps.append(Step(text, latex, method))
-
-
-def _of(formula: str) -> str:
-    return f" [toymodels.theory.{formula}]" if formula else ""
 
 
 def _listed(value: Any) -> list[Any]:

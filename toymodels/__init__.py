@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from toymodels.metrics import Phase, advantage, gini, hard_share, lorenz, phases, share_at_level
     from toymodels.networks import Diagonal, Patches, PatchLayout, TwoLayer, network
+    from toymodels.phase_diagram.own_metrics import map_metric
     from toymodels.phase_diagram.report import Report
     from toymodels.phase_diagram.study import Diagram, diagram_sweep
     from toymodels.rules import UpdateRule, rule
@@ -49,6 +50,7 @@ _HOMES = {
         "spurious",
         "uneven",
     ),
+    "phase_diagram.own_metrics": ("map_metric",),
     "phase_diagram.report": ("Report",),
     "phase_diagram.study": ("Diagram", "diagram_sweep"),
     "metrics": ("Phase", "advantage", "gini", "hard_share", "lorenz", "phases", "share_at_level"),
@@ -77,6 +79,7 @@ __all__ = [
     "hard_share",
     "label_noise",
     "lorenz",
+    "map_metric",
     "missing",
     "network",
     "phases",

@@ -35,7 +35,7 @@ def group_accuracy(
         network: the network that was trained.
         layers: parameters ``[B, ..., *layer]``; any axes after B (such as loss levels) are kept.
         atom_rows, run_row: tables of groups and the table of each run.
-        mu, sigma: ``[B, 2]`` strengths and noise of the two features.
+        mu, sigma: ``[B, K]`` strengths and noise of the features.
         extra_sigma: ``[B]`` noise of further features.
         arrangement: ``[B or 1, P, d, inputs]`` where the inputs are in the patches of a patches network.
 
@@ -61,9 +61,10 @@ def group_accuracy(
             if isinstance(network, Diagonal)
             else (np.einsum("...md,...m->...d", layers[0], last))
         )
-        two = coefficients[..., :2]
-        margin = np.einsum("...k,...nk->...n", two * widen(mu), widen(signs))
-        variance = ((two * widen(sigma)) ** 2).sum(-1) + (coefficients[..., 2:] ** 2).sum(-1) * widen(extra_sigma) ** 2
+        features = mu.shape[1]
+        seen, rest = coefficients[..., :features], coefficients[..., features:]
+        margin = np.einsum("...k,...nk->...n", seen * widen(mu), widen(signs))
+        variance = ((seen * widen(sigma)) ** 2).sum(-1) + (rest**2).sum(-1) * widen(extra_sigma) ** 2
         return _probability(margin, np.sqrt(variance)[..., None])
     return _sampled(network, layers, signs, labels, atom_rows[0].symmetric, mu, sigma, extra_sigma, widen)
 
@@ -91,14 +92,14 @@ def _sampled(
     dimension = first.shape[-1] - int(network.bias)
     noisy = bool((sigma > 0).any() or (extra_sigma > 0).any())
     draws = np.random.default_rng(20405).standard_normal((TEST_DRAWS if noisy else 1, dimension))
-    scale = np.concatenate([sigma, np.repeat(extra_sigma[:, None], dimension - 2, axis=1)], axis=1)
+    scale = np.concatenate([sigma, np.repeat(extra_sigma[:, None], dimension - mu.shape[1], axis=1)], axis=1)
     images = (1.0, -1.0) if symmetric else (1.0,)
     correct = np.zeros((*last.shape[:-1], labels.shape[1]))
     for image in images:
         for n in range(labels.shape[1]):
             label = image * labels[:, n]
             inputs = scale[:, None, :] * draws
-            inputs[..., :2] += (signs[:, n] * label[:, None] * mu)[:, None, :]
+            inputs[..., : mu.shape[1]] += (signs[:, n] * label[:, None] * mu)[:, None, :]
             if network.bias:
                 inputs = np.concatenate([inputs, np.ones((*inputs.shape[:2], 1))], axis=2)
             hidden = np.einsum("...md,...td->...tm", first, widen(inputs))

@@ -111,7 +111,16 @@ def advantage(dataset: xr.Dataset, gd: xr.Dataset, sweep: Sweep, level: float) -
     """Hard share minus GD's at the same training loss, start and data; NaN where either missed the level.
 
     ``gd`` is the dataset of ``sweep.gd_baseline()``; its axis over rho has length 1 and is broadcast.
+
+    Raises:
+        ValueError: for datasets of other sweeps.
     """
+    for name, given, twin in (("dataset", dataset, sweep), ("gd", gd, sweep.gd_baseline())):
+        shape = given["crossing_step"].shape[:-1]
+        own = sweep.rule.name == "gd" and shape == sweep.shape  # a sweep of GD may be its own baseline
+        if shape != twin.shape and not own:
+            made = "sweep" if twin is sweep else "sweep.gd_baseline()"
+            raise ValueError(f"{name} has runs of shape {shape}; allowed: {twin.shape}, as simulate({made}) gives them")
     return share_at_level(dataset, sweep, level) - share_at_level(gd, sweep.gd_baseline(), level)
 
 

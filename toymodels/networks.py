@@ -210,10 +210,10 @@ def same_runs(first: FloatArray, second: FloatArray) -> tuple[FloatArray, FloatA
     return np.broadcast_to(first, (runs, *first.shape[1:])), np.broadcast_to(second, (runs, *second.shape[1:]))
 
 
-def feature_coefficients(coefficients: FloatArray, arrangement: FloatArray | None) -> FloatArray:
-    """``[B, ..., 2]`` of the easy and the hard feature, from coefficients ``[B, ..., d]`` or ``[B, ..., P, d]``."""
+def feature_coefficients(coefficients: FloatArray, arrangement: FloatArray | None, features: int = 2) -> FloatArray:
+    """``[B, ..., K]`` of the K features (two in patches), from coefficients ``[B, ..., d]`` or ``[B, ..., P, d]``."""
     if arrangement is None:
-        return coefficients[..., :2]
+        return coefficients[..., :features]
     coefficients, arrangement = same_runs(coefficients, arrangement)
     return np.einsum("b...pd,bpdk->b...k", coefficients, arrangement[..., :2])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,8 +166,11 @@ def axis_label(name: str) -> str:
     return f"{known.title} {known.symbol}"
 
 
-def caption(sweep: Sweep, level: float) -> str:
-    """All parameters that are not on an axis, in symbols, and which model the theory's lines describe."""
+def caption(sweep: Sweep, level: float, note: str | None = None) -> str:
+    """All parameters that are not on an axis, in symbols, and what is to be known about the theory's lines.
+
+    ``note`` is that; by default, which model the lines describe where it is not the sweep's.
+    """
     shown = (
         "mu_easy",
         "mu_hard",
@@ -202,8 +206,8 @@ def caption(sweep: Sweep, level: float) -> str:
         value = sweep.column(name)[0]
         if relevant and (value or name not in noise):
             parts.append(f"{parameter(name).symbol} = {value:g}")
-    note = no_flow_reason(sweep)
-    return ", ".join(parts) + (f"\nlines: {note}" if note else "")
+    note = note or no_flow_reason(sweep)
+    return ", ".join(parts) + ("\n" + textwrap.fill(f"lines: {note}", 110) if note else "")
 
 
 def network_label(sweep: Sweep) -> str:

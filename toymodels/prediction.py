@@ -99,6 +99,7 @@ def linear_flow_problem(sweep: Sweep, rows: np.ndarray, levels: tuple[float, ...
     rho, time = column("rho"), column("eta") * column("steps")
     network = sweep.network
     parts = []
+    features = len(sweep.data.features)
     _, structure = sweep.structure()
     chosen = structure[rows]
     for values in np.unique(chosen, axis=0):
@@ -112,13 +113,13 @@ def linear_flow_problem(sweep: Sweep, rows: np.ndarray, levels: tuple[float, ...
             readout = placed.reshape(len(some), windows, -1, 2, 2).sum(axis=2).transpose(3, 2, 1, 0)
         else:
             last = last[:, None, :]
-            readout = np.broadcast_to(np.eye(2)[:, :, None, None], (2, 2, 1, len(some)))
+            readout = np.broadcast_to(np.eye(features)[:, :, None, None], (features, features, 1, len(some)))
         # Windows without a feature never move, nor do filters across the patterns: the flow is without them.
         seen = (readout != 0).any(axis=(0, 1, 3))
-        start = np.concatenate([first[:, :, :2].transpose(0, 2, 1), last[:, seen]], axis=1)
+        start = np.concatenate([first[:, :, :features].transpose(0, 2, 1), last[:, seen]], axis=1)
         parts.append((some, in_own_basis(start), readout[:, :, seen]))
     size = max(part[1].shape[0] for part in parts), max(part[1].shape[1] for part in parts)
-    start, readout = np.zeros((*size, len(rows))), np.zeros((2, 2, size[0] - 2, len(rows)))
+    start, readout = np.zeros((*size, len(rows))), np.zeros((features, features, size[0] - features, len(rows)))
     for some, own, sees in parts:
         start[: own.shape[0], : own.shape[1], some] = own
         readout[:, :, : sees.shape[2], some] = sees
@@ -130,7 +131,7 @@ def linear_flow_problem(sweep: Sweep, rows: np.ndarray, levels: tuple[float, ...
 
 
 def _atoms(sweep: Sweep, rows: np.ndarray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """(mu ``[2, B]``, signs ``[N, 2, B]``, weights ``[N, B]``) of runs ``rows``."""
+    """(mu ``[K, B]``, signs ``[N, K, B]``, weights ``[N, B]``) of runs ``rows``."""
 
     def column(name: str) -> FloatArray:
         return sweep.column(name)[rows]
@@ -140,7 +141,7 @@ def _atoms(sweep: Sweep, rows: np.ndarray) -> tuple[FloatArray, FloatArray, Floa
     tables, run_row = atom_tables(data, column, len(rows))
     weights = np.stack([table.weights for table in tables], axis=1)[:, run_row]
     signs = np.stack([table.signs for table in tables], axis=2)[:, :, run_row]
-    return np.stack([column("mu_easy"), column("mu_hard")]), signs, weights
+    return sweep.strengths()[rows].T, signs, weights
 
 
 def flow_of(sweep: Sweep, rows: np.ndarray, levels: tuple[float, ...]) -> FlowProblem | LinearNetworkFlow:
@@ -160,7 +161,7 @@ def flow_problem(sweep: Sweep, rows: np.ndarray, levels: tuple[float, ...]) -> F
     rho, time = column("rho"), column("eta") * column("steps")
     if isinstance(sweep.network, Diagonal):
         layers = sweep.network.initial_layers(
-            column("seed").astype(int), column("init"), column("jitter"), column("imbalance"), 2, 2
+            column("seed").astype(int), column("init"), column("jitter"), column("imbalance"), len(mu), 2
         )
         w, v = layers[0].T, layers[-1].T
     else:
@@ -169,7 +170,7 @@ def flow_problem(sweep: Sweep, rows: np.ndarray, levels: tuple[float, ...]) -> F
             time, rho = theory.relu_pair_equivalent(time, rho)
             # A mirrored pair holds each weight twice, so the equivalent of the same norm starts lower by sqrt(2) (C17).
             scale = scale / np.sqrt(2.0)
-        v = w = np.stack([scale, scale])
+        v = w = np.stack([scale] * len(mu))
     return FlowProblem(mu, signs, weights, v, w, rho, sweep.rule, time, levels, sweep.collapse_threshold)
 
 
@@ -189,22 +190,24 @@ def boundaries(sweep: Sweep, prediction: FlowPrediction, level: float) -> list[B
     found: list[Boundary] = []
     by_filter = isinstance(problem, FlowProblem) and FilterSystem.applies(problem)
     if isinstance(problem, FlowProblem) and by_filter and sweep.rule.name != "gd" and (problem.rho > 0).any():
-        columns = np.concatenate([problem.mu, problem.v])
-        distinct, back = np.unique(columns, axis=1, return_inverse=True)
-        critical = collapse_boundary_rho(*distinct)[back.reshape(-1)]
-        threshold = theory.balance_threshold_rho(tuple(problem.mu), tuple(problem.v))
         log_rho = np.log(np.maximum(problem.rho, 1e-12))
-        found.append(
-            Boundary("collapse", "collapse boundary", "C10", (log_rho - np.log(critical)).reshape(sweep.shape))
-        )
+        if len(problem.mu) == 2:
+            columns = np.concatenate([problem.mu, problem.v])
+            distinct, back = np.unique(columns, axis=1, return_inverse=True)
+            critical = collapse_boundary_rho(*distinct)[back.reshape(-1)]
+            found.append(
+                Boundary("collapse", "collapse boundary", "C10", (log_rho - np.log(critical)).reshape(sweep.shape))
+            )
+        elif prediction.collapsed.any():
+            found.append(_collapse_by_flow(problem, prediction.collapsed.reshape(sweep.shape), "C22"))
+        threshold = theory.balance_threshold_rho(tuple(problem.mu), tuple(problem.v))
         gap = np.where(problem.mu[0] > problem.mu[1], log_rho - np.log(threshold), np.nan)
         found.append(Boundary("n_star", "$N = N^*$ at the start", "C7", gap.reshape(sweep.shape)))
     elif (one_window := _one_window_critical_rho(sweep, problem)) is not None:
         field = (np.log(np.maximum(problem.rho, 1e-12)) - np.log(one_window)).reshape(sweep.shape)
         found.append(Boundary("collapse", "collapse boundary", "C36", field))
     elif prediction.collapsed.any():
-        field = _collapse_field(problem, prediction.collapsed.reshape(sweep.shape))
-        found.append(Boundary("collapse", "collapse by the flow", "flow", field))
+        found.append(_collapse_by_flow(problem, prediction.collapsed.reshape(sweep.shape), "flow"))
     share = np.where(prediction.collapsed, np.nan, prediction.share)
     low, high = BALANCED_SHARES
     names = {
@@ -228,8 +231,13 @@ def _one_window_critical_rho(sweep: Sweep, problem: FlowProblem | LinearNetworkF
     if not (plain and one_atom and problem.readout.shape[2] == 1 and (problem.rho > 0).any()):
         return None
     atom = np.einsum("kib,kb->bi", problem.readout[:, :, 0], problem.mu)
-    first, last = problem.start[:2].transpose(2, 1, 0), problem.start[2].T
+    features = problem.readout.shape[1]
+    first, last = problem.start[:features].transpose(2, 1, 0), problem.start[features].T
     return FullyConnectedFlow(first, last, atom).critical_rho()
+
+
+def _collapse_by_flow(problem: FlowProblem | LinearNetworkFlow, collapsed: np.ndarray, claim: str) -> Boundary:
+    return Boundary("collapse", "collapse by the flow", claim, _collapse_field(problem, collapsed))
 
 
 def _collapse_field(problem: FlowProblem | LinearNetworkFlow, collapsed: np.ndarray) -> FloatArray:

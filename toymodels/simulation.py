@@ -10,6 +10,7 @@ import numpy as np
 
 from kernels.problem import Layers, TrainingProblem, TrainingResult
 from sambalance_tools.arrays import FloatArray, batches_of_rows
+from sambalance_tools.checks import require_whole
 from sambalance_tools.files import atomic_path
 from sambalance_tools.progress import Progress, part_of
 from toymodels.accuracy import group_accuracy
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 DEFAULT_MEMORY_BYTES = 1 << 30
 """Bound on the arrays that one engine call holds, in bytes."""
-
-FEATURES = ("easy", "hard")
 
 WINDOWS = ("pooled", "placed")
 """Hidden features that a probe of a patches network can read besides those that its head does."""
@@ -47,7 +46,10 @@ def simulate(
         sweep: what to train.
         engine, precision, threads: as in :func:`kernels.train`.
         progress: called with (run-steps done, run-steps in all).
-        memory_bytes: bound on the arrays of one engine call; larger sweeps are split.
+        memory_bytes: bound on the arrays of one engine call, >= 1; larger sweeps are split.
+
+    Raises:
+        ValueError: names the argument, the value and what is allowed.
 
     Returns:
         A dataset with the sweep's axes and ``seed`` as dimensions, and variables
@@ -64,6 +66,9 @@ def simulate(
     """
     from kernels.engine import train
 
+    if not isinstance(sweep, Sweep):
+        raise ValueError(f"sweep={sweep!r}; allowed: a toymodels.Sweep")
+    require_whole("memory_bytes", memory_bytes, least=1)
     columns = _Columns(sweep)
     store = RunStore(sweep, int(columns["steps"].sum()))
     for rows in _batches(sweep, columns, memory_bytes):
@@ -75,8 +80,7 @@ def simulate(
         for name, values in _variables(sweep, result, _arrangement(sweep, columns, rows)).items():
             store.put(name, values, rows)
         if sweep.group_accuracy:
-            sigma = np.stack([columns["noise_easy"][rows], columns["noise_hard"][rows]], axis=1)
-            mu = np.stack([columns["mu_easy"][rows], columns["mu_hard"][rows]], axis=1)
+            sigma, mu = _feature_noise(sweep, columns, rows), sweep.strengths()[rows]
             extra = columns["noise_extra"][rows] * (_noise_inputs(sweep, columns, rows) > 0)
             arrangement = _arrangement(sweep, columns, rows)
             for name, layers in (("", result.layers), ("crossing_", result.crossings.layers)):
@@ -150,7 +154,7 @@ def _batches(sweep: Sweep, columns: _Columns, memory_bytes: int) -> Iterator[np.
     for values in np.unique(structure, axis=0):
         rows = np.flatnonzero((structure == values).all(axis=1))
         named = dict(zip(sweep.structure()[0], values, strict=True))
-        d = 2 + int(named["noise_features"]) + int(sweep.network.bias)
+        d = len(sweep.data.features) + int(named["noise_features"]) + int(sweep.network.bias)
         parameters = d * int(named["depth"]) if isinstance(sweep.network, Diagonal) else (d + 1) * int(named["width"])
         if isinstance(sweep.network, Patches):
             layout = PatchLayout(int(named["copies"]), int(named["noise_patches"]), int(named["noise_features"]))
@@ -242,6 +246,13 @@ def _placed(samples: Samples, arrangement: FloatArray) -> tuple[FloatArray, Floa
     return np.einsum("bsn,bpdn->bspd", *same_runs(scaled, placed)), np.ones((1, *placed.shape[1:3]))
 
 
+def _feature_noise(sweep: Sweep, columns: Any, rows: np.ndarray) -> FloatArray:
+    """``[B, K]`` noise on the features; features after the first two have none."""
+    sigma = np.zeros((len(rows), len(sweep.data.features)))
+    sigma[:, 0], sigma[:, 1] = columns["noise_easy"][rows], columns["noise_hard"][rows]
+    return sigma
+
+
 def _probe_data(sweep: Sweep, columns: Any, rows: np.ndarray) -> ProbeData:
     mu = np.stack([columns["mu_easy"][rows], columns["mu_hard"][rows]], axis=1)
     sigma = None
@@ -288,12 +299,10 @@ def _suppressed(
 
 
 def _samples(sweep: Sweep, columns: Any, rows: np.ndarray, atom_rows: list[Atoms], run_row: np.ndarray) -> Samples:
-    mu = np.stack([columns["mu_easy"][rows], columns["mu_hard"][rows]], axis=1)
+    mu = sweep.strengths()[rows]
     if _is_noisy(sweep, columns, rows):
         extra = _noise_inputs(sweep, columns, rows)
-        sigma = np.stack(
-            [columns["noise_easy"][rows], columns["noise_hard"][rows], *[columns["noise_extra"][rows]] * extra], axis=1
-        )
+        sigma = np.column_stack([_feature_noise(sweep, columns, rows), *[columns["noise_extra"][rows]] * extra])
         seeds, seed_row = np.unique(columns["seed"][rows].astype(int), return_inverse=True)
         size = int(columns["samples"][rows[0]])
         samples = noisy_samples(atom_rows, run_row, seed_row, seeds.tolist(), size, mu, sigma)
@@ -313,18 +322,19 @@ def _samples(sweep: Sweep, columns: Any, rows: np.ndarray, atom_rows: list[Atoms
 
 
 def _variables(sweep: Sweep, result: TrainingResult, arrangement: FloatArray | None) -> dict[str, np.ndarray]:
+    features = len(sweep.data.features)
     variables: dict[str, np.ndarray] = {
-        "coefficient": feature_coefficients(result.coefficients, arrangement),
+        "coefficient": feature_coefficients(result.coefficients, arrangement, features),
         "loss": result.loss,
         "gradient_norm": result.gradient_norm,
         "status": result.status,
         "stopped_step": result.stopped_step,
         "crossing_step": result.crossings.step,
-        "crossing_coefficient": feature_coefficients(result.crossings.coefficients, arrangement),
+        "crossing_coefficient": feature_coefficients(result.crossings.coefficients, arrangement, features),
         "crossing_loss": result.crossings.loss,
     }
     if sweep.record_steps:
-        variables["record_coefficient"] = feature_coefficients(result.records.coefficients, arrangement)
+        variables["record_coefficient"] = feature_coefficients(result.records.coefficients, arrangement, features)
         variables["record_loss"] = result.records.loss
     return variables
 
@@ -375,7 +385,7 @@ _MEANING = {
 
 def _coordinates(sweep: Sweep) -> dict[str, Any]:
     """Coordinates of the dimensions that variables have after the sweep's own."""
-    coords: dict[str, Any] = {"feature": list(FEATURES), "level": list(sweep.loss_levels)}
+    coords: dict[str, Any] = {"feature": list(sweep.data.features), "level": list(sweep.loss_levels)}
     if sweep.record_steps:
         coords["step"] = list(sweep.record_steps)
     if sweep.group_accuracy:

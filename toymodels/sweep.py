@@ -19,8 +19,8 @@ from kernels.problem import Layers
 from kernels.reference import run_sum
 from sambalance_tools.arrays import FloatArray
 from sambalance_tools.checks import require_choice, require_whole
-from toymodels.data import FeatureData, redundant
-from toymodels.networks import Diagonal, Network, Patches, PatchLayout, network
+from toymodels.data import FEATURES, FeatureData, data_kind, redundant
+from toymodels.networks import Diagonal, Network, Patches, PatchLayout, TwoLayer, network
 from toymodels.parameters import PARAMETERS, PATCHES_ONLY, STRUCTURAL, parameter
 from toymodels.rules import UpdateRule, rule
 
@@ -30,7 +30,8 @@ class Sweep:
     """What to train: network, data and rule, fixed parameter values, swept axes and seeds.
 
     Args:
-        network, data, rule: see :mod:`toymodels.networks`, :mod:`toymodels.data`, :mod:`toymodels.rules`.
+        network, data, rule: see :mod:`toymodels.networks`, :mod:`toymodels.data`, :mod:`toymodels.rules`; or
+            their names.
         values: fixed parameters by name (see :data:`toymodels.parameters.PARAMETERS`); the others keep their defaults.
         axes: swept parameters by name, each a non-empty sequence of values.
         seeds: a number of seeds (0, 1, ...) or the seeds themselves; they draw starts, noise and mini-batches.
@@ -67,8 +68,12 @@ class Sweep:
     collapse_threshold: float = 1e-2
 
     def __post_init__(self) -> None:
+        self._name_parts()
         require_choice("loss", self.loss, LOSSES)
-        values = {name: parameter(name).check(float(value)) for name, value in self.values.items()}
+        for name in ("values", "axes"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise ValueError(f"{name}={getattr(self, name)!r}; allowed: a mapping of parameters' names")
+        values = {name: _value(name, value) for name, value in self.values.items()}
         axes = {name: _axis(name, axis) for name, axis in self.axes.items()}
         for name in axes:
             if name in values:
@@ -84,19 +89,20 @@ class Sweep:
             for name in both.intersection(PATCHES_ONLY):
                 if name in axes or values[name] != parameter(name).default:
                     raise ValueError(f"{name} is a parameter of patches networks; allowed: with network patches only")
-        if isinstance(self.seeds, (int, np.integer)):
-            require_whole("seeds", self.seeds, least=1)
-            seeds = list(range(self.seeds))
-        else:
-            seeds = [int(seed) for seed in self.seeds]
-        if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-            raise ValueError(f"seeds={self.seeds!r}; allowed: a number >= 1 or distinct seeds >= 0")
-        levels = [float(level) for level in self.loss_levels]
+        seeds = _seeds(self.seeds)
+        levels = _numbers("loss_levels", self.loss_levels)
         if not all(math.isfinite(level) and level > 0 for level in levels) or len(set(levels)) < len(levels):
             raise ValueError(f"loss_levels={levels}; allowed: distinct numbers > 0")
-        if not (math.isfinite(self.probe_noise) and self.probe_noise >= 0):
+        (probe_noise,) = _numbers("probe_noise", [self.probe_noise])
+        if not (math.isfinite(probe_noise) and probe_noise >= 0):
             raise ValueError(f"probe_noise={self.probe_noise!r}; allowed: a number >= 0 (0: no probe)")
-        if len(self.record_steps) and "steps" in axes:
+        (threshold,) = _numbers("collapse_threshold", [self.collapse_threshold])
+        if not (math.isfinite(threshold) and threshold >= 0):
+            raise ValueError(f"collapse_threshold={self.collapse_threshold!r}; allowed: a number >= 0")
+        record_steps = _numbers("record_steps", self.record_steps)
+        if not all(math.isfinite(step) and step == int(step) and step >= 0 for step in record_steps):
+            raise ValueError(f"record_steps={list(self.record_steps)!r}; allowed: whole numbers >= 0")
+        if record_steps and "steps" in axes:
             raise ValueError("record_steps cannot be combined with an axis over steps; allowed: one of them")
         if self.group_accuracy and self.data.kind == "slabs" and "slabs" in axes:
             raise ValueError("group_accuracy=True with an axis over slabs, which changes the groups; allowed: False")
@@ -105,7 +111,7 @@ class Sweep:
             ("axes", axes),
             ("seeds", tuple(seeds)),
             ("loss_levels", tuple(sorted(levels, reverse=True))),
-            ("record_steps", tuple(int(step) for step in self.record_steps)),
+            ("record_steps", tuple(int(step) for step in record_steps)),
         ):
             object.__setattr__(self, name, value)
         easy, hard = self.column("mu_easy"), self.column("mu_hard")
@@ -115,8 +121,31 @@ class Sweep:
                 f"mu_hard={hard[worst]:g} exceeds mu_easy={easy[worst]:g}; allowed: mu_hard <= mu_easy, "
                 "the easy feature being the stronger one"
             )
-
+        self._check_features()
         self._check_windows()
+
+    def _name_parts(self) -> None:
+        """Names in the place of network, data or rule become what they name."""
+        makers: tuple[tuple[str, Any, Any], ...] = (
+            ("network", network, (Diagonal, TwoLayer, Patches)),
+            ("data", data_kind, FeatureData),
+            ("rule", rule, UpdateRule),
+        )
+        for name, make, kind in makers:
+            given = getattr(self, name)
+            if isinstance(given, str):
+                object.__setattr__(self, name, make(given))
+            elif not isinstance(given, kind):
+                raise ValueError(f"{name}={given!r}; allowed: a name, or what toymodels.{make.__name__}(name) returns")
+
+    def _check_features(self) -> None:
+        if len(self.data.features) == len(FEATURES):
+            return
+        what = f"data={self.data.kind!r} with {len(self.data.features)} features"
+        if isinstance(self.network, Patches):
+            raise ValueError(f"{what}: a patches network has two patterns; allowed: network diagonal, linear or relu")
+        if self.probe_noise:
+            raise ValueError(f"{what}: the probe knows two attributes; allowed: probe_noise=0")
 
     def _check_windows(self) -> None:
         if isinstance(self.network, Patches):
@@ -172,7 +201,19 @@ class Sweep:
             along = np.asarray(self.seed_list if name == "seed" else self.axes[name], dtype=float)
             view = along.reshape([-1 if i == axis else 1 for i in range(len(self.shape))])
             return np.broadcast_to(view, self.shape).reshape(-1)
-        return np.full(self.runs, float(self.values.get(name, parameter(name).default)))
+        return np.full(self.runs, float(self.values.get(name, self._default(name))))
+
+    def _default(self, name: str) -> float:
+        """A parameter's default; strengths of one's own data come before the table's."""
+        strengths = dict(zip(("mu_easy", "mu_hard"), self.data.strengths, strict=False))
+        return strengths.get(name, parameter(name).default)
+
+    def strengths(self) -> FloatArray:
+        """``[B, K]`` mu_k of every run and feature."""
+        fixed = self.data.strengths[len(FEATURES) :]
+        return np.stack(
+            [self.column("mu_easy"), self.column("mu_hard"), *(np.full(self.runs, mu) for mu in fixed)], axis=1
+        )
 
     def structure(self) -> tuple[tuple[str, ...], np.ndarray]:
         """(names, ``[B, len(names)]`` values) of the parameters that change array shapes."""
@@ -191,7 +232,7 @@ class Sweep:
 
         whole = {name: int(column(name)[0]) for name in STRUCTURAL}
         seeds, init = column("seed").astype(np.uint64), column("init")
-        dimension = 2 + whole["noise_features"] + int(self.network.bias)
+        dimension = len(self.data.features) + whole["noise_features"] + int(self.network.bias)
         dimension = dimension if inputs is None else inputs
         if isinstance(self.network, Diagonal):
             return self.network.initial_layers(
@@ -231,18 +272,31 @@ class Sweep:
             self, values=values, seeds=self.seed_list[:1], group_accuracy=False, probe_noise=0.0, suppression=False
         )
 
+    def finer(self, factor: int) -> Sweep:
+        """The same trainings with 1/factor of the learning rate, over the same time: step t becomes step factor * t."""
+        spread = {"eta": 1.0 / factor, "steps": factor, "sam_from": factor, "sam_until": factor}
+        most = {name: parameter(name).high for name in spread}
+        axes = {
+            name: np.minimum(np.asarray(axis) * spread.get(name, 1), most.get(name, math.inf))
+            for name, axis in self.axes.items()
+        }
+        values = {**{name: self._default(name) for name in spread if name not in axes}, **self.values}
+        for name in set(spread) & set(values):
+            values[name] = min(values[name] * spread[name], most[name])
+        return replace(self, values=values, axes=axes, record_steps=tuple(step * factor for step in self.record_steps))
+
     # --- configuration -----------------------------------------------------------------------------------------------
 
     def config(self) -> dict[str, Any]:
         """Everything that defines the sweep, as JSON-ready values; :meth:`from_config` reads it back."""
         return {
             "network": _network_config(self.network),
-            "data": {"kind": self.data.kind, "table": [list(row) for row in self.data.table]},
+            "data": self.data.config(),
             "rule": {"name": self.rule.name, "effect": self.rule.effect},
             "loss": self.loss,
             "values": dict(self.values),
             "defaults": {
-                name: p.default for name, p in PARAMETERS.items() if name not in self.values and name not in self.axes
+                name: self._default(name) for name in PARAMETERS if name not in self.values and name not in self.axes
             },
             "axes": {name: [float(x) for x in axis] for name, axis in self.axes.items()},
             "seeds": list(self.seed_list),
@@ -258,10 +312,9 @@ class Sweep:
     def from_config(cls, config: Mapping[str, Any] | str) -> Sweep:
         """The sweep of a stored configuration (a mapping or its JSON)."""
         stored = json.loads(config) if isinstance(config, str) else config
-        table = tuple((str(n), float(w), float(e), float(h)) for n, w, e, h in stored["data"]["table"])
         return cls(
             network=network(**stored["network"]),
-            data=FeatureData(stored["data"]["kind"], table),
+            data=FeatureData.from_config(stored["data"]),
             rule=rule(stored["rule"]["name"], stored["rule"]["effect"]),
             loss=stored["loss"],
             # Defaults are stored too, so that a file means the same when a later version changes one.
@@ -293,6 +346,45 @@ def _without_aliases(stored: Mapping[str, Any]) -> dict[str, float]:
     given = {*stored["values"], *stored["axes"]}
     unused = ("mu_hard" if "ratio" in given else "ratio", "rho" if "relative_radius" in given else "relative_radius")
     return {name: value for name, value in stored["defaults"].items() if name not in unused}
+
+
+MOST_SEEDS = 1_000_000
+"""Largest number of seeds that is drawn up as a list."""
+
+_LARGEST_SEED = 2**53
+"""Seeds are columns of float64 numbers, which hold whole numbers below this exactly."""
+
+
+def _seeds(given: Any) -> list[int]:
+    if isinstance(given, (int, np.integer)):
+        require_whole("seeds", given, least=1)
+        if given > MOST_SEEDS:
+            raise ValueError(f"seeds={given!r}; allowed: a number from 1 to {MOST_SEEDS}")
+        return list(range(given))
+    allowed = "a number >= 1, or distinct seeds >= 0 (whole numbers below 2**53)"
+    try:
+        seeds = list(given)
+        whole = all(not isinstance(seed, (bool, np.bool_)) and seed == int(seed) for seed in seeds)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"seeds={given!r}; allowed: {allowed}") from None
+    if not seeds or not whole or min(seeds) < 0 or max(seeds) >= _LARGEST_SEED or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds={given!r}; allowed: {allowed}")
+    return [int(seed) for seed in seeds]
+
+
+def _numbers(name: str, given: Any) -> list[float]:
+    try:
+        return [float(each) for each in given]
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}={given!r}; allowed: numbers") from None
+
+
+def _value(name: str, given: Any) -> float:
+    known = parameter(name)
+    try:
+        return known.check(float(given))
+    except TypeError:
+        raise ValueError(f"{name}={given!r}; allowed: a number ({known.meaning})") from None
 
 
 def _axis(name: str, axis: Sequence[float] | FloatArray) -> FloatArray:

@@ -42,6 +42,8 @@ def test_each_kind_has_its_weights_and_signs() -> None:
 
 def test_the_package_exports_every_kind() -> None:
     for kind in DATA_KINDS:
+        if kind == "samples":  # made by FeatureData.from_samples
+            continue
         assert kind in toymodels.__all__
         made = toymodels.groups([("a", 1, 1, 1)]) if kind == "groups" else getattr(toymodels, kind)()
         assert made.kind == kind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from kernels import reference
 from kernels.problem import Status
 from support.trainings import problem
 from toymodels.data import missing, slabs, spurious
+from toymodels.metrics import advantage
 from toymodels.networks import Diagonal, TwoLayer
 from toymodels.rules import rule
 from toymodels.simulation import save_dataset, simulate
@@ -181,3 +183,25 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mo
         save_dataset(found, path)
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["runs.nc"]
+
+
+@pytest.mark.parametrize("bytes_", [-5, 0, 1.5, True, None])
+def test_a_memory_bound_is_a_positive_whole_number(bytes_: object) -> None:
+    with pytest.raises(ValueError, match=r"memory_bytes=.*allowed: a whole number >= 1"):
+        simulate(Sweep(), memory_bytes=bytes_)  # type: ignore[arg-type]
+
+
+def test_only_a_sweep_is_simulated() -> None:
+    with pytest.raises(ValueError, match=r"sweep=5; allowed: a toymodels\.Sweep"):
+        simulate(5)  # type: ignore[arg-type]
+
+
+def test_an_advantage_needs_its_own_baseline() -> None:
+    sweep = Sweep(axes={"rho": [0.1, 0.2], "init": [0.3, 0.5]}, values={"steps": 20}, seeds=1, loss_levels=(0.6,))
+    found, twin = simulate(sweep, engine="reference"), simulate(sweep.gd_baseline(), engine="reference")
+    assert np.isfinite(advantage(found, twin, sweep, 0.6)).all()
+    other = simulate(replace(sweep, seeds=3).gd_baseline(), engine="reference")
+    with pytest.raises(ValueError, match=r"gd has runs of shape \(1, 2, 3\); allowed: \(1, 2, 1\), as simulate"):
+        advantage(found, other, sweep, 0.6)
+    with pytest.raises(ValueError, match=r"dataset has runs of shape \(1, 2, 1\)"):
+        advantage(twin, twin, sweep, 0.6)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from toymodels.data import groups, redundant, slabs, spurious
-from toymodels.networks import Diagonal, Network, Patches, TwoLayer
+from toymodels.networks import Diagonal, Network, Patches, TwoLayer, network
 from toymodels.parameters import PARAMETERS, parameter
 from toymodels.rules import rule
 from toymodels.sweep import Sweep
@@ -202,3 +203,52 @@ def test_the_default_experiment_is_the_documented_one() -> None:
     assert isinstance(sweep.network, Diagonal)
     assert sweep.data == redundant()
     assert sweep.rule.name == "sam"
+
+
+def test_names_stand_for_network_data_and_rule() -> None:
+    sweep = Sweep(network="relu", data="spurious", rule="lsam")
+    assert sweep == Sweep(network=network("relu"), data=spurious(), rule=rule("lsam"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"axes": 5}, "axes=5; allowed: a mapping"),
+        ({"values": [1]}, r"values=\[1\]; allowed: a mapping"),
+        ({"values": {"rho": None}}, "rho=None; allowed: a number"),
+        ({"network": "mlp"}, "network='mlp' is not known; allowed: diagonal"),
+        ({"network": 3}, "network=3; allowed: a name"),
+        ({"data": "images"}, "data='images' is not known; allowed: redundant"),
+        ({"data": "groups"}, "data='groups' is not known"),
+        ({"data": [[1, 2]]}, "data=.*allowed: a name"),
+        ({"rule": "adam"}, "rule='adam' is not known; allowed: gd, sam"),
+        ({"rule": None}, "rule=None; allowed: a name"),
+        ({"seeds": [1.9]}, r"seeds=\[1\.9\]; allowed: a number >= 1, or distinct seeds >= 0"),
+        ({"seeds": [2**64]}, r"seeds=.*whole numbers below 2\*\*53"),
+        ({"seeds": [True]}, r"seeds=\[True\]"),
+        ({"seeds": 10**19}, "seeds=10000000000000000000; allowed: a number from 1 to"),
+        ({"seeds": "ab"}, "seeds='ab'"),
+        ({"seeds": 1.5}, r"seeds=1\.5"),
+        ({"record_steps": [1.5]}, r"record_steps=\[1\.5\]; allowed: whole numbers >= 0"),
+        ({"record_steps": [-1]}, r"record_steps=\[-1\]"),
+        ({"record_steps": 5}, "record_steps=5; allowed: numbers"),
+        ({"loss_levels": "low"}, "loss_levels='low'"),
+        ({"loss_levels": 0.1}, r"loss_levels=0\.1; allowed: numbers"),
+        ({"probe_noise": "much"}, "probe_noise"),
+        ({"collapse_threshold": -1.0}, r"collapse_threshold=-1\.0; allowed: a number >= 0"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_arguments_of_the_wrong_kind_are_refused_by_name(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Sweep(**options)  # type: ignore[arg-type]
+
+
+def test_a_finer_sweep_is_the_same_time_in_smaller_steps() -> None:
+    sweep = Sweep(axes={"steps": [100, 200], "rho": [0.1, 0.2]}, values={"eta": 0.1, "sam_from": 5}, seeds=1)
+    finer = sweep.finer(4)
+    np.testing.assert_allclose(finer.column("eta") * finer.column("steps"), sweep.column("eta") * sweep.column("steps"))
+    assert finer.column("steps").tolist() == [400, 400, 800, 800]
+    assert set(finer.column("sam_from")) == {20}
+    assert (finer.column("sam_until") >= finer.column("steps")).all()
+    assert replace(Sweep(seeds=1), record_steps=(0, 3)).finer(2).record_steps == (0, 6)

@@ -62,14 +62,16 @@ class LayerSystem:
             self.stop_at_levels,
         )
 
-    def margins(self, u: list[FloatArray]) -> list[FloatArray]:
-        """Margin of every atom."""
-        return [theory.margin(u, signs, self.mu) for signs in self.signs]
+    def margins(self, u: list[FloatArray]) -> FloatArray:
+        """``[N, ...]`` margin of every atom."""
+        # One call with all atoms as one array: samples of one's own may be thousands.
+        return np.asarray(theory.margin(u, self.signs.swapaxes(0, 1), self.mu))
 
-    def drives(self, margins: list[FloatArray]) -> list[FloatArray]:
-        """Drive of every feature at given margins (C1)."""
-        lam = [sigmoid(-m) for m in margins]
-        return [theory.drive(mu, self.signs[:, k], self.weights, lam) for k, mu in enumerate(self.mu)]
+    def drives(self, margins: FloatArray) -> list[FloatArray]:
+        """Drive of every feature at given margins ``[N, ...]`` (C1)."""
+        lam = sigmoid(-margins)
+        summands = (theory.drive(mu, [self.signs[:, k]], [self.weights], [lam]) for k, mu in enumerate(self.mu))
+        return [np.asarray(each).sum(axis=0) for each in summands]
 
     def phantom(
         self, v: list[FloatArray], w: list[FloatArray], drives: list[FloatArray]
@@ -135,7 +137,7 @@ class LayerSystem:
         features = len(self.mu)
         v, w = y[:features], y[features:]
         u = v * w
-        margins = np.stack(self.margins(list(u)))
+        margins = self.margins(list(u))
         loss = (self.weights * (np.maximum(-margins, 0) + np.log1p(exp(-np.abs(margins))))).sum(0)
         # A small start that grows is not lost: below the threshold every coefficient must also be shrinking.
         slope = self.rates(x, y)

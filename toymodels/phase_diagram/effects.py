@@ -15,6 +15,7 @@ from toymodels import metrics
 from toymodels.prediction import flow_advantage, no_flow_reason
 from toymodels.rules import UpdateRule, rule
 from toymodels.simulation import simulate
+from toymodels.step_size import thinned
 from toymodels.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class EffectsMap:
             dataset = run(part)
             seconds += float(dataset.attrs["simulation_seconds"])
             found[name] = metrics.advantage(dataset, gd, part, level)
-        thin = _thin(bare.nominal())
+        thin = thinned(bare.nominal(), FLOW_CELLS)
         y, x = (np.asarray(axis) for axis in thin.axes.values())
         flows = {name: flow_advantage(replace(thin, rule=compared), level) for name, compared in COMPARED.items()}
         return cls(sweep, level, found, flows, (x, y), str(gd.attrs["engine"]), seconds)
@@ -143,15 +144,6 @@ class EffectsMap:
             },
             attrs={"config": json.dumps(self.sweep.config()), "level": self.level, "engine": self.engine},
         )
-
-
-def _thin(sweep: Sweep) -> Sweep:
-    """The sweep with every axis thinned to at most :data:`FLOW_CELLS` values, both ends kept."""
-    thinned = {}
-    for name, axis in sweep.axes.items():
-        values = np.asarray(axis)
-        thinned[name] = values[np.unique(np.linspace(0, len(values) - 1, min(len(values), FLOW_CELLS)).astype(int))]
-    return replace(sweep, axes=thinned)
 
 
 def seed_mean(values: FloatArray) -> FloatArray:

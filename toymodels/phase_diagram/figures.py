@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -57,14 +57,14 @@ def phase_figure(
     boundaries: Sequence[Boundary],
     title: str,
     caption: str,
+    ax: Axes | None = None,
 ) -> Figure:
     """Phases ``[ny, nx, seeds]``; a cell's colour is the mean over its seeds, so blends show disagreement."""
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Patch
 
     palette = np.array([to_rgb(PHASE_COLOURS[phase]) for phase in Phase])
-    figure = new_figure(6.4, 5.4)
-    axes = figure.add_subplot()
+    figure, axes = _canvas(ax, 6.4)
     draw_cells(axes, x, y, palette[phases].mean(axis=2))
     handles = [
         Patch(facecolor=PHASE_COLOURS[phase], edgecolor="0.3", linewidth=0.5, label=phase.label)
@@ -72,7 +72,7 @@ def phase_figure(
         if (phases == phase).any()
     ]
     handles += draw_boundaries(axes, x[1], y[1], boundaries)
-    _finish(figure, axes, x[0], y[0], title, caption, handles)
+    _finish(figure, axes, (x[0], y[0]), title, caption, handles, own_axes=ax is not None)
     return figure
 
 
@@ -84,17 +84,17 @@ def map_figure(
     boundaries: Sequence[Boundary],
     title: str,
     caption: str,
+    ax: Axes | None = None,
 ) -> Figure:
     """A continuous metric ``[ny, nx]`` with a colour bar; NaN cells (no value) are grey."""
     from matplotlib.patches import Patch
 
-    figure = new_figure(6.8, 5.4)
-    axes = figure.add_subplot()
+    figure, axes = _canvas(ax, 6.8)
     add_colour_bar(figure, draw_map(axes, x, y, values, style), axes, style)
     handles = draw_boundaries(axes, x[1], y[1], boundaries)
     if not np.isfinite(values).all():
         handles.append(Patch(facecolor=PHASE_COLOURS[Phase.UNFINISHED], edgecolor="0.3", label="level not reached"))
-    _finish(figure, axes, x[0], y[0], title, caption, handles)
+    _finish(figure, axes, (x[0], y[0]), title, caption, handles, own_axes=ax is not None)
     return figure
 
 
@@ -128,9 +128,31 @@ def effects_figure(effects: EffectsMap) -> Figure:
     return figure
 
 
-def _finish(figure: Figure, axes: Axes, x_name: str, y_name: str, title: str, caption: str, handles: list) -> None:  # type: ignore[type-arg]
-    axes.set_xlabel(axis_label(x_name))
-    axes.set_ylabel(axis_label(y_name))
+def _canvas(ax: Axes | None, width: float) -> tuple[Figure, Axes]:
+    """The axes that are given, with their figure, or new ones."""
+    if ax is not None:
+        figure = ax.figure.figure if hasattr(ax.figure, "figure") else ax.figure
+        return cast("Figure", figure), ax
+    figure = new_figure(width, 5.4)
+    return figure, figure.add_subplot()
+
+
+def _finish(
+    figure: Figure,
+    axes: Axes,
+    names: tuple[str, str],
+    title: str,
+    caption: str,
+    handles: list[Any],
+    own_axes: bool,
+) -> None:
+    """Labels, title and legend; of a figure of one's own only what belongs to its axes."""
+    axes.set_xlabel(axis_label(names[0]))
+    axes.set_ylabel(axis_label(names[1]))
+    if own_axes:
+        axes.set_title(f"{title}\n{caption}", fontsize=7)
+        axes.legend(handles=handles, fontsize=6)
+        return
     figure.suptitle(title, fontsize=11)
     axes.set_title(caption, fontsize=7, color="0.35")
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=7.5, frameon=False)

@@ -17,13 +17,21 @@ from toymodels.flows.problem import FlowProblem
 from toymodels.metrics import Phase
 from toymodels.phase_diagram.agreement import PhaseAgreement, boundary_error_cells, phase_agreement
 from toymodels.phase_diagram.figures import MAP_STYLES, map_figure, phase_figure
+from toymodels.phase_diagram.own_metrics import OWN_METRICS
 from toymodels.phase_diagram.study import Diagram, check_metric
 from toymodels.plots import caption, network_label
 from toymodels.prediction import Boundary, FlowPrediction, boundaries, flow_of, no_flow_reason, predict
 from toymodels.sweep import Sweep
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+LOW_AGREEMENT = 0.9
+"""Share of runs with the phase of their flow, below which the report asks why."""
+
+LOW_OFF_BOUNDARY = 0.97
+"""The same away from boundaries, where it is known."""
 
 AGREEMENT_SAMPLE = 4096
 """Runs whose flow is integrated where the fast scalar law does not apply."""
@@ -73,18 +81,47 @@ class Report:
             theory_seconds=time.perf_counter() - started,
         )
 
-    def figure(self) -> Figure:
-        """The Matplotlib figure."""
+    @property
+    def is_low(self) -> bool:
+        """Whether simulation and theory agree less than they should where the flow is exact."""
+        off = self.agreement.off_boundary_share
+        return self.agreement.share < LOW_AGREEMENT if off is None else off < LOW_OFF_BOUNDARY
+
+    @property
+    def note(self) -> str | None:
+        """What is wrong with the theory's lines, and what to change; None where they hold."""
+        reason = no_flow_reason(self.diagram.sweep)
+        found = self.diagram.step_size
+        if not self.is_low or reason is not None:
+            return reason
+        differ = f"{1 - self.agreement.share:.0%} of the runs differ from their flow ({self._commonest_difference()})"
+        if found is None:
+            return f"{differ}; a smaller eta tells whether the step size is the reason (C20)"
+        if found.is_fine:
+            return f"{differ}; not because of the step size, since half of eta = {found.eta:g} gives the same phases"
+        return f"{differ}: eta = {found.eta:g} is too large; {found.advice(self.diagram.sweep)}"
+
+    def _commonest_difference(self) -> str:
+        simulated = self.phases.reshape(-1)[self.prediction.rows]
+        pairs = np.stack([simulated, self.prediction.phase], axis=1)[simulated != self.prediction.phase]
+        kinds, counts = np.unique(pairs, axis=0, return_counts=True)
+        mine, flows = kinds[np.argmax(counts)]
+        return f"mostly {Phase(mine).label} for {Phase(flows).label}"
+
+    def figure(self, ax: Axes | None = None) -> Figure:
+        """The Matplotlib figure; with ``ax``, the map is drawn into these axes of a figure of one's own."""
         sweep = self.diagram.sweep
         (y_name, y), (x_name, x) = ((name, np.asarray(axis)) for name, axis in sweep.axes.items())
         title = f"{network_label(sweep)}, {sweep.data.kind} data, {sweep.rule.label}"
         if self.metric == "phase":
-            return phase_figure(
-                (x_name, x), (y_name, y), self.phases, self.boundaries, title, caption(sweep, self.level)
-            )
+            return phase_figure((x_name, x), (y_name, y), self.phases, self.boundaries, title, self._caption(), ax)
         values = self.diagram.values(self.metric, self.level)
-        style = MAP_STYLES[self.metric]
-        return map_figure((x_name, x), (y_name, y), values, style, self.boundaries, title, caption(sweep, self.level))
+        own = OWN_METRICS.get(self.metric)
+        style = MAP_STYLES[self.metric] if own is None else own.style
+        return map_figure((x_name, x), (y_name, y), values, style, self.boundaries, title, self._caption(), ax)
+
+    def _caption(self) -> str:
+        return caption(self.diagram.sweep, self.level, self.note)
 
     def summary(self, wall_seconds: float) -> dict[str, Any]:
         """What ``summary.json`` holds."""
@@ -116,7 +153,8 @@ class Report:
                 for line, error in zip(self.boundaries, self.boundary_errors, strict=True)
             ],
             "relative_radius": metrics.value_range(self.diagram.sweep.column("relative_radius")),
-            "theory_note": no_flow_reason(self.diagram.sweep),
+            "theory_note": self.note,
+            "step_size": None if self.diagram.step_size is None else self.diagram.step_size.summary(),
             "phases": {phase.label: float((self.phases == phase).mean()) for phase in Phase},
         }
 
@@ -139,8 +177,12 @@ class Report:
                 + ("" if off is None else f" ({off:.2%} away from boundaries)"),
             ),
         ]
+        if self.diagram.step_size is not None:
+            rows.append(("step size", self.diagram.step_size.line()))
         for line, error in zip(self.boundaries, self.boundary_errors, strict=True):
-            if error is not None:
+            if error == float("inf"):
+                rows.append((f"{line.claim}", f"{line.name}: only one of theory and simulation has this line"))
+            elif error is not None:
                 rows.append((f"{line.claim}", f"{line.name}: within {error:.2f} cells of the simulation"))
         if summary["theory_note"]:
             rows.append(("note", str(summary["theory_note"])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +19,11 @@ from toymodels.data import FeatureData
 from toymodels.networks import Network, Patches
 from toymodels.parameters import PROBE_NOISE
 from toymodels.phase_diagram import METRICS, PROBED, SUPPRESSED
+from toymodels.phase_diagram.own_metrics import OWN_METRICS
 from toymodels.probe import ATTRIBUTES
 from toymodels.rules import UpdateRule
 from toymodels.simulation import load_datasets, save_dataset, simulate
+from toymodels.step_size import StepSize
 from toymodels.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -33,7 +36,7 @@ Axis = tuple[str, Sequence[float]]
 
 def check_metric(metric: str, sweep: Sweep) -> None:
     """Raise a ValueError for an unknown metric, or one that needs what the sweep does not measure."""
-    require_choice("metric", metric, METRICS)
+    require_choice("metric", metric, (*METRICS, *OWN_METRICS))
     if metric in ("probing_error_pooled", "probing_error_placed") and not isinstance(sweep.network, Patches):
         raise ValueError(
             f"metric={metric!r} needs patches; allowed: probing_error, or a patches network (--network patches)"
@@ -45,7 +48,7 @@ def check_metric(metric: str, sweep: Sweep) -> None:
     if metric == "worst_group_accuracy" and not sweep.group_accuracy:
         raise ValueError(
             "metric='worst_group_accuracy' needs groups; allowed with every --data but redundant, without an axis over "
-            "slabs"
+            "slabs, and with toymodels.groups(...)"
         )
 
 
@@ -85,7 +88,8 @@ def diagram_sweep(
         loss_levels=tuple(dict.fromkeys((level, *EXTRA_LEVELS))),
         record_steps=() if "steps" in (x[0], y[0]) else (0, 1),
         # With an axis over slabs the groups differ from cell to cell.
-        group_accuracy=data.kind != "redundant" and "slabs" not in (x[0], y[0]),
+        # A group of one's own samples would be a single sample.
+        group_accuracy=data.kind not in ("redundant", "samples") and "slabs" not in (x[0], y[0]),
         probe_noise=probe_noise if metric in PROBED else 0.0,
         suppression=metric in SUPPRESSED,
     )
@@ -105,6 +109,8 @@ class Diagram:
     dataset: xr.Dataset
     gd: xr.Dataset
     nominal: xr.Dataset
+    step_size: StepSize | None = None
+    """Whether eta is small enough for the theory's lines; None where it is not known."""
 
     @classmethod
     def simulate(
@@ -114,15 +120,19 @@ class Diagram:
         precision: str | None = None,
         threads: int | None = None,
         progress: Progress | None = None,
+        step_size: StepSize | None = None,
     ) -> Diagram:
-        """Train the sweep, its nominal start and its GD baseline."""
+        """Train the sweep, its nominal start and its GD baseline.
+
+        ``step_size`` is what :func:`toymodels.step_size.choose_eta` or :func:`toymodels.step_size.measure` found.
+        """
 
         def run(part: Sweep) -> xr.Dataset:
             return simulate(part, engine=engine, precision=precision, threads=threads, progress=progress)
 
         dataset = run(sweep)
         gd = dataset if sweep.rule.name == "gd" else run(sweep.gd_baseline())
-        return cls(sweep, dataset, gd, run(sweep.nominal()))
+        return cls(sweep, dataset, gd, run(sweep.nominal()), step_size)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Diagram:
@@ -132,13 +142,19 @@ class Diagram:
             raise ValueError(f"--from={path} holds no phase diagram; allowed: a file written by this command")
         try:
             sweep = Sweep.from_config(parts[0].attrs["config"])
+            stored = parts[0].attrs.get("step_size")
+            step_size = None if stored is None else StepSize(**json.loads(stored))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"--from={path} has a configuration that cannot be read ({error!r})") from None
-        return cls(sweep, *parts)
+        dataset, gd, nominal = parts
+        return cls(sweep, dataset, gd, nominal, step_size)
 
     def save(self, path: Path) -> None:
         """Write NetCDF: the runs at the root, the GD baseline and the nominal start as groups."""
-        save_dataset(self.dataset, path, {"gd": self.gd, "nominal": self.nominal})
+        dataset = self.dataset
+        if self.step_size is not None:
+            dataset = dataset.assign_attrs(step_size=json.dumps(self.step_size.summary()))
+        save_dataset(dataset, path, {"gd": self.gd, "nominal": self.nominal})
 
     @property
     def default_level(self) -> float:
@@ -151,7 +167,9 @@ class Diagram:
         The mean over seeds; of suppression the median, because the ratio of two small numbers, which it is where a
         feature has hardly been learned, has no mean.
         """
-        if metric == "hard_share":
+        if metric in OWN_METRICS:
+            cells = OWN_METRICS[metric].cells(self, level)
+        elif metric == "hard_share":
             cells = metrics.share_at_level(self.dataset, self.sweep, level)
         elif metric == "advantage":
             cells = metrics.advantage(self.dataset, self.gd, self.sweep, level)

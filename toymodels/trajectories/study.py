@@ -50,15 +50,14 @@ def observe(problem: FlowProblem, v: FloatArray, w: FloatArray) -> DiagonalObser
         contribution = wide.mu * u
         share = contribution[1] / contribution.sum(0)
         suppression = np.stack(phantom_v) / v
-    stacked = np.stack(margins)
     return DiagonalObservables(
         coefficients=u,
         share=share,
         scale=theory.gradient_scale(wide.mu, v, w),
         suppression=suppression,
-        weights=sigmoid(-stacked),
-        phantom_weights=sigmoid(-np.stack(phantom_margins)),
-        loss=(wide.weights * np.logaddexp(0.0, -stacked)).sum(0),
+        weights=sigmoid(-margins),
+        phantom_weights=sigmoid(-phantom_margins),
+        loss=(wide.weights * np.logaddexp(0.0, -margins)).sum(0),
     )
 
 

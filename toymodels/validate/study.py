@@ -242,13 +242,6 @@ class _Scattered(Sweep):
             return np.zeros(self.runs)
         return self.points[name] if name in self.points else super().column(name)
 
-    def halved(self) -> _Scattered:
-        """The same trainings with half the learning rate."""
-        finer = {"eta": self.values["eta"] / 2, "steps": 2 * self.values["steps"]}
-        return replace(
-            self, values={**self.values, **finer}, record_steps=tuple(2 * step for step in self.record_steps)
-        )
-
 
 def _against_linear_flow(name: str, data: str, sweep: _Scattered, engine: str) -> Result:
     """The same for a linear network with one hidden layer, as :func:`toymodels.simulate` trains it."""
@@ -256,7 +249,7 @@ def _against_linear_flow(name: str, data: str, sweep: _Scattered, engine: str) -
     sweep = replace(sweep, record_steps=tuple(marks.tolist()))
     u, half = (
         simulate(part, engine=engine, precision="float64")["record_coefficient"].values.transpose(1, 2, 0)
-        for part in (sweep, sweep.halved())
+        for part in (sweep, sweep.finer(2))
     )
     problem = linear_flow_problem(sweep, np.arange(sweep.runs), ())
     flow = linear_network_paths(problem, marks * ETA, SMALLEST_GRADIENT, rtol=1e-9)
