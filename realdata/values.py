@@ -38,6 +38,8 @@ def convert_value(name: str, value: Any, kind: Any) -> Any:
             return value
         raise ValueError(f"{name}={value!r}; allowed: {', '.join(map(str, choices))}")
     if typing.get_origin(kind) is tuple:
+        if not isinstance(value, (str, list, tuple)):
+            raise ValueError(f"{name}={value!r}; allowed: a list of values, each {_named(choices[:1])}")
         parts = [part for part in value.split(",") if part.strip()] if isinstance(value, str) else list(value)
         return tuple(convert_value(name, part, choices[0]) for part in parts)
     try:

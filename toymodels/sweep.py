@@ -20,6 +20,7 @@ from kernels.reference import run_sum
 from sambalance_tools.arrays import FloatArray
 from sambalance_tools.checks import require_choice, require_whole
 from toymodels.data import FeatureData, redundant
+from toymodels.memory import require_sweep_memory
 from toymodels.networks import Diagonal, Network, Patches, PatchLayout, network
 from toymodels.parameters import PARAMETERS, PATCHES_ONLY, STRUCTURAL, parameter
 from toymodels.rules import UpdateRule, rule
@@ -81,6 +82,8 @@ class Sweep:
             for name in both.intersection(PATCHES_ONLY):
                 if name in axes or values[name] != parameter(name).default:
                     raise ValueError(f"{name} is a parameter of patches networks; allowed: with network patches only")
+        count = self.seeds if isinstance(self.seeds, (int, np.integer)) else len(self.seeds)
+        require_sweep_memory(self.network, values, axes, count, len(self.loss_levels), len(self.record_steps))
         if isinstance(self.seeds, (int, np.integer)):
             require_whole("seeds", self.seeds, least=1)
             seeds = list(range(self.seeds))

@@ -33,7 +33,7 @@ from realdata.sweeps.work import (
     run_jobs,
 )
 from sambalance_tools.command_line import OneLineParser, module_parser
-from sambalance_tools.files import writable_directory, write_text
+from sambalance_tools.files import read_json_object, writable_directory, write_text
 
 if TYPE_CHECKING:
     from realdata.predictions.request import Request
@@ -112,7 +112,7 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
 
 def _remembered(out: Path) -> dict[str, Any]:
     try:
-        found = json.loads((out / SETTINGS).read_text(encoding="utf-8"))
+        found = read_json_object(out / SETTINGS, (), "the settings of the last call; it can be removed")
     except FileNotFoundError:
         raise ValueError(
             f"neither --data nor a file is given, and {out / SETTINGS} does not exist; allowed: --data, a file, or "

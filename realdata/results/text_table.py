@@ -70,8 +70,11 @@ def escaped_latex(text: str) -> str:
 
 
 def escaped_markdown(text: str) -> str:
-    """Text without characters that would start a column or an emphasis."""
-    return text.replace("|", r"\|").replace("_", r"\_").replace("*", r"\*")
+    """One line of text without characters that would start a column, an emphasis, code, a link or a tag."""
+    one_line = " ".join(text.split())
+    for character in "\\`|_*":
+        one_line = one_line.replace(character, "\\" + character)
+    return one_line.replace("](", r"]\(").replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _pipes(cells: Sequence[str], widths: Sequence[int]) -> str:
