@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Callable, Iterable
@@ -49,9 +50,14 @@ def convert_value(name: str, value: Any, kind: Any) -> Any:
 
 
 def _whole(value: Any) -> int:
-    if isinstance(value, bool) or float(value) != int(float(value)):
+    if isinstance(value, bool):
         raise ValueError(value)
-    return int(value) if isinstance(value, str) and value.strip().lstrip("+-").isdigit() else int(float(value))
+    if isinstance(value, int) or (isinstance(value, str) and value.strip().lstrip("+-").isdigit()):
+        return int(value)  # a float would round large ones
+    number = float(value)
+    if not math.isfinite(number) or number != int(number):
+        raise ValueError(value)
+    return int(number)
 
 
 def _number(value: Any) -> float:

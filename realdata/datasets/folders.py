@@ -60,9 +60,6 @@ def require_inside(base: Path, names: Sequence[str]) -> None:
     """
     if os.environ.get(ALLOW_OUTSIDE):
         return
-    for row, name in enumerate(names):
-        if "\0" in name:
-            raise DataProblem(f"row {row + 1} of the table names {name!r}", "correct it: no file has such a name")
     real = os.path.realpath(base)
     inside: dict[str, bool] = {}
     for row, name in enumerate(names):

@@ -76,6 +76,9 @@ def read_table(path: Path, wanted: Sequence[str] | None = None) -> Table:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataProblem(f"{path} cannot be read ({error})", "it has to be a text file with a table") from None
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise DataProblem(f"{path}, line {line}: a zero byte", "copy the whole file again: it has to be a text file")
     rows = (line.split() for line in text.splitlines()) if path.suffix == ".txt" else csv.reader(io.StringIO(text))
     cells: list[list[str]] = []
     try:

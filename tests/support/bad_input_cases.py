@@ -68,12 +68,12 @@ def rows(table: str) -> Iterator[tuple[str, str]]:
     for line in table.splitlines():
         if not line.strip() or line.startswith("#"):
             continue
-        if line[0].isspace():
+        if line[0].isspace() and not line.startswith(" -> "):
             joined[-1] += " " + line.strip()
         else:
             joined.append(line.strip())
     for line in joined:
-        text, arrow, expected = line.rpartition(" -> ")
+        text, arrow, expected = f" {line}".rpartition(" -> ")
         if not arrow:
             raise ValueError(f"table line {line!r} has no ' -> '")
         several = re.search(r"\S*\|\|\S*", text)
@@ -140,7 +140,7 @@ class _Child:
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             if content is None:
-                path.mkdir()
+                path.mkdir(exist_ok=True)
             else:
                 path.write_bytes(content.encode() if isinstance(content, str) else content)
         self.started = time.monotonic()
@@ -162,6 +162,7 @@ class _Child:
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY_BYTES,) * 2)
         warnings.simplefilter("default")
+        warnings.simplefilter("ignore", ResourceWarning)
         status = 0
         try:
             self.case.action()
