@@ -115,7 +115,11 @@ def train(
         >>> result.coefficients.shape
         (3, 2)
     """
+    if not isinstance(problem, TrainingProblem):
+        raise ValueError(f"problem={problem!r}; allowed: a TrainingProblem")
     require_choice("engine", engine, ("auto", *ENGINES))
+    if progress is not None and not callable(progress):
+        raise ValueError(f"progress={progress!r}; allowed: a function of (steps done, steps in all), or None")
     if precision is not None:
         require_choice("precision", precision, PRECISIONS)
     if threads is not None:

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,6 +110,14 @@ class RunConfiguration:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
+        for name in ("data", "model"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name):
+                raise ValueError(f"{name}={getattr(self, name)!r}; allowed: a name")
+        for name in ("data_options", "model_options"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise ValueError(f"{name}={getattr(self, name)!r}; allowed: a mapping of names to values")
+        if isinstance(self.levels, str) or not isinstance(self.levels, Iterable):
+            raise ValueError(f"levels={self.levels!r}; allowed: finite numbers > 0")
         for name, allowed in (
             ("on_decode_error", ON_DECODE_ERROR),
             ("augmentation", AUGMENTATIONS),
@@ -159,6 +167,8 @@ class RunConfiguration:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunConfiguration:
         """The configuration with these values; an unknown name raises a ValueError."""
+        if not isinstance(values, Mapping) or "data" not in values:
+            raise ValueError(f"configuration {values!r}; allowed: settings by name, data among them")
         known = {entry.name for entry in dataclasses.fields(cls)}
         fields = {stored: name for name, stored in STORED_NAMES.items()}
         arguments = {fields.get(name, name): value for name, value in values.items()}

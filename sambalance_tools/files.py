@@ -62,8 +62,9 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(partial, place)
     except OSError as error:
         # Libraries name the partial file, or none; people know the target. Somebody else's file keeps its name.
-        foreign = error.filename is not None and Path(os.fsdecode(error.filename)) not in (partial, place)
-        if foreign or not error.errno:
+        named = None if error.filename is None else Path(os.fsdecode(error.filename))
+        ours = named in (None, place) or (named.parent == folder and named.name.startswith(f".{place.stem}."))
+        if not ours or not error.errno:
             raise
         raise OSError(error.errno, os.strerror(error.errno), str(target)) from error
     except RuntimeError as error:
@@ -95,8 +96,11 @@ def _remove_left_over(place: Path) -> None:
         rf"\.{re.escape(place.stem)}\.(?:(?P<host>[0-9a-f]{{6}})-(?P<pid>\d+)-[0-9a-f]{{8}}|[a-z0-9_]{{8}})"
         rf"{re.escape(place.suffix)}"
     )
-    with os.scandir(place.parent) as entries:
-        found = [(entry, pattern.fullmatch(entry.name)) for entry in entries if entry.name.startswith(".")]
+    try:
+        with os.scandir(place.parent) as entries:
+            found = [(entry, pattern.fullmatch(entry.name)) for entry in entries if entry.name.startswith(".")]
+    except OSError:
+        return  # a folder that is not there is found out next
     for entry, match in found:
         if match is None:
             continue

@@ -382,7 +382,7 @@ PLANS = {
     "model_options: {width: {a: 1}}": "model_options['width']={'a': 1}; allowed: a whole number >= 1",
     "protocol: 5": "protocol='5' is not known; allowed: fast, dfr",
     "probe_options: 5": "probe_options=5; allowed: settings, one 'name: value' per line",
-    "probe_options: {draws: x}": "draws='x'; allowed:",
+    "probe_options: {draws: x}": "probe option draws='x'; allowed: a whole number",
     "evaluation_seed: x": "evaluation_seed='x'; allowed: a whole number",
 }
 """Content of a sweep's file, and what is wrong with it. A setting of its own is joined to data and root."""
