@@ -80,7 +80,8 @@ def _as_finite(name: str, value: ArrayLike) -> FloatArray:
             raise TypeError
         array = np.ascontiguousarray(value, dtype=np.float64) if np.ndim(value) else np.asarray(value, np.float64)
     except (TypeError, ValueError):
-        raise ValueError(f"{name} is not numeric: {value!r}") from None
+        shown = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else repr(value)
+        raise ValueError(f"{name} is not numeric: {shown}") from None
     if not np.isfinite(array).all():
         index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise ValueError(f"{name}{list(index) if index else ''} is {array[index]}; allowed: finite numbers")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -85,7 +86,7 @@ def run_command(main: Callable[[Sequence[str] | None], Any], arguments: Sequence
     with _unwound_by_sigterm():
         try:
             main(arguments)
-            sys.stdout.flush()
+            _flush()
         except (ValueError, Unavailable) as error:
             _stop(error, 2)
         except MemoryError as error:
@@ -113,6 +114,16 @@ def _stop(message: Any, status: int) -> NoReturn:
     raise SystemExit(status) from None
 
 
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # Named, since nothing else would say that it was not a file.
+        raise OSError(error.errno, os.strerror(error.errno or 0), "standard output") from None
+
+
 def _silence_stdout() -> None:
     """Send what is still to be printed nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -125,13 +136,7 @@ def _reason(error: OSError) -> str:
         why = error.strerror
     if error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {why}"
-    if not error.errno:
-        return why
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return f"standard output cannot be written: {why}"
-    return str(error) if error.strerror is None else why
+    return f"standard output or a file cannot be written: {why}" if error.errno in (errno.ENOSPC, errno.EIO) else why
 
 
 @contextlib.contextmanager

@@ -77,6 +77,12 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
+def require_disk(path: Path, needed: int) -> None:
+    """Raise an OSError that names ``path`` unless its disk has room for ``needed`` bytes."""
+    if shutil.disk_usage(path.parent).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
 def _new_partial(place: Path) -> Path:
     """A new, empty, private file beside ``place``; its name says which process of which host is writing it."""
     while True:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ import numpy as np
 
 from kernels.problem import TrainingProblem, TrainingResult
 from sambalance_tools.arrays import FloatArray, batches_of_rows
-from sambalance_tools.files import atomic_path
+from sambalance_tools.files import atomic_path, require_disk
 from sambalance_tools.progress import Progress, part_of
 from toymodels.accuracy import group_accuracy
 from toymodels.data import Atoms, Samples, atom_tables, exact_samples, noisy_samples
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 DEFAULT_MEMORY_BYTES = 1 << 30
 """Bound on the arrays that one engine call holds, in bytes."""
+
+HEADER_BYTES = 1 << 17
+"""More than what a dataset's names, attributes and tables take in a file."""
 
 FEATURES = ("easy", "hard")
 
@@ -94,7 +99,10 @@ def save_dataset(
     dataset: xr.Dataset, path: str | os.PathLike[str], groups: Mapping[str, xr.Dataset] | None = None
 ) -> None:
     """Write NetCDF (h5netcdf) atomically; further datasets go into named groups of the same file."""
+    parts = (dataset, *(groups or {}).values())
     with atomic_path(path) as partial:
+        # HDF5 is not to meet a full disk: it crashes when it closes the file.
+        require_disk(partial, sum(int(part.nbytes) for part in parts) + HEADER_BYTES * len(parts))
         dataset.to_netcdf(partial, engine="h5netcdf")
         for name, part in (groups or {}).items():
             part.to_netcdf(partial, engine="h5netcdf", group=name, mode="a")
@@ -109,14 +117,20 @@ def load_datasets(path: str | os.PathLike[str], groups: Sequence[str], what: str
     import xarray as xr
 
     found = []
+    # A damaged file raises nearly anything. h5netcdf then fails once more where nobody can catch it, when it closes what
+    # it could not open: as soon as the error is forgotten.
+    usual, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
     try:
         for group in ("/", *groups):
             with xr.open_dataset(path, group=group, engine="h5netcdf") as stored:
                 found.append(stored.load())
-    except (OSError, ValueError, KeyError) as error:
+        return found
+    except Exception as error:
         reason = " ".join(str(error).split())  # HDF5 puts line breaks into its messages
-        raise ValueError(f"--from={path} cannot be read as {what} ({reason})") from None
-    return found
+    finally:
+        gc.collect()
+        sys.unraisablehook = usual
+    raise ValueError(f"--from={path} cannot be read as {what} ({reason})")
 
 
 class _Columns:

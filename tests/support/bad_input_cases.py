@@ -157,6 +157,8 @@ class _Child:
         for number, path in zip((1, 2), self.outputs, strict=True):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        # Whatever has taken their place in this process, as pytest's capture does.
+        sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
         os.chdir(self.folder)
         os.environ.update(self.case.variables)
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
