@@ -18,8 +18,11 @@ def require_choice(name: str, value: Any, allowed: Collection[str]) -> None:
 
 
 def require_whole(name: str, value: Any, least: int, most: int | None = None) -> None:
-    """Raise a ValueError unless ``value`` is a whole number of ``least`` to ``most``; True and False are not numbers."""
+    """Raise a ValueError unless ``value`` is a whole number in ``least..most``; True and False are not numbers."""
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not whole or value < least or (most is not None and value > most):
-        bounds = f"a whole number >= {least}" if most is None else f"a whole number in {least}..{most}"
-        raise ValueError(f"{name}={value!r}; allowed: {bounds}")
+    too_large = whole and most is not None and value > most
+    if not whole or value < least or too_large:
+        # A bound that nobody meets would only clutter the message.
+        told = most is not None and (too_large or most <= 10**9)
+        bounds = f"in {least}..{most}" if told else f">= {least}"
+        raise ValueError(f"{name}={value!r}; allowed: a whole number {bounds}")

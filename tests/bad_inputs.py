@@ -13,14 +13,13 @@ everything, with a time limit, a limit on memory and a folder of its own.
 from __future__ import annotations
 
 import os
+import sys
+from collections import Counter
+from pathlib import Path
 
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="", MPLBACKEND="Agg")
 for variable in ("SAMBALANCE_DATA", "TRITON_INTERPRET"):
     os.environ.pop(variable, None)
-
-import sys
-from collections import Counter
-from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 

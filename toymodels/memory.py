@@ -11,7 +11,7 @@ from toymodels.networks import Diagonal, Network, Patches
 from toymodels.parameters import STRUCTURAL, parameter
 
 RUN_BYTES, LEVEL_BYTES = 290, 90
-"""What a run needs in the arrays of all runs (its parameters, its results), and per loss level; measured on a million."""
+"""What a run needs in the arrays of all runs (parameters, results), and per loss level; measured on a million runs."""
 
 
 def require_sweep_memory(

@@ -117,8 +117,8 @@ def load_datasets(path: str | os.PathLike[str], groups: Sequence[str], what: str
     import xarray as xr
 
     found = []
-    # A damaged file raises nearly anything. h5netcdf then fails once more where nobody can catch it, when it closes what
-    # it could not open: as soon as the error is forgotten.
+    # A damaged file raises nearly anything. h5netcdf then fails once more where nobody can catch it, when it closes
+    # what it could not open: as soon as the error is forgotten.
     usual, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
     try:
         for group in ("/", *groups):

@@ -122,7 +122,7 @@ def find_files(base: Path, names: Sequence[str]) -> tuple[NDArray[np.int64], NDA
     """Stamps of files, and which of them exist.
 
     Raises:
-        ValueError: a name leads out of ``base``, and this is not allowed (:data:`~realdata.configuration.ALLOW_OUTSIDE`).
+        ValueError: a name leads out of ``base``, see :data:`~realdata.configuration.ALLOW_OUTSIDE`.
     """
     require_inside(base, names)
     stamps = stamps_of(base, names)

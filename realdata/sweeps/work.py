@@ -14,7 +14,16 @@ from typing import Any
 from realdata.configuration import RunConfiguration
 from realdata.settings.plan import Plan
 from realdata.sweeps.executors import Executor, LocalExecutor
-from realdata.sweeps.jobs import DIVERGED, DONE, ELSEWHERE, FAILURE, Job, JobOutcome, is_stored_configuration, job_status
+from realdata.sweeps.jobs import (
+    DIVERGED,
+    DONE,
+    ELSEWHERE,
+    FAILURE,
+    Job,
+    JobOutcome,
+    is_stored_configuration,
+    job_status,
+)
 from sambalance_tools.files import read_json_object, write_text
 
 

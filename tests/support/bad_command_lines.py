@@ -96,7 +96,8 @@ PHASE_DIAGRAM = """
 # seeds, and how much fits
 --seeds 0||-3 -> seeds={}; allowed: a whole number >= 1
 --seeds x||1.5 -> argument --seeds: invalid int value: '{}'
---seeds 1000000000||99999999999999999999 -> ratio 96 x rho 96 x seeds ... runs need about ... of memory are free; allowed here: up to
+--seeds 1000000000||99999999999999999999
+    -> ratio 96 x rho 96 x seeds ... runs need about ... of memory are free; allowed here: up to
 --x rho=0:1:30000 --y ratio=0.1:0.9:30000 -> ratio 30,000 x rho 30,000 x seeds 4: 3,600,000,000 runs need about
 --noise-easy 0.1 --samples 1000000000 -> samples=1000000000: ... numbers of one run need about
 --noise-features 1000000000 -> noise_features=1000000000: ... numbers of one run need about
@@ -256,7 +257,8 @@ bogus -> command 'bogus' is unknown; allowed: check, run, sweep, report
 check -> the following arguments are required: NAME
 check bogus||--root=. -> ...
 check cifar_mnist -> --root is not given; allowed: the folder that contains the data set, or set $SAMBALANCE_DATA
-check cifar_mnist --root missing||file.txt -> --root='{}' is not a folder; allowed: the folder that contains the data set
+check cifar_mnist --root missing||file.txt
+    -> --root='{}' is not a folder; allowed: the folder that contains the data set
 check pacs --root . --target bogus -> target='bogus' is not known; allowed: art_painting, cartoon, photo, sketch
 check pacs --root . --holdout 2 -> holdout=2.0; allowed: a number > 0 and < 1
 check pacs --root . --seed -1 -> seed=-1; allowed: a whole number >= 0
@@ -288,9 +290,10 @@ RUN_CIFAR_MNIST = """
 --protocol bogus -> protocol='bogus' is not known; allowed: fast, dfr
 --probe-option x -> --probe-option='x'; allowed: KEY=VALUE
 --probe-option bogus=1 -> probe option 'bogus' is unknown; allowed: solver
---evaluation-seed -1||99999999999999999999 -> evaluation_seed={}; allowed: a whole number in 0..9223372036854775807
+--evaluation-seed -1 -> evaluation_seed=-1; allowed: a whole number >= 0
+--evaluation-seed 99999999999999999999 -> evaluation_seed=99999999999999999999; allowed: a whole number in 0..
 --evaluation-seed x -> argument --evaluation-seed: invalid int value: 'x'
---seed 99999999999999999999 -> seed=99999999999999999999; allowed: a whole number in 0..9223372036854775807
+--seed 99999999999999999999 -> seed=99999999999999999999; allowed: a whole number in 0..
 --out file.txt -> --out=file.txt: cannot write there (File exists); allowed: a writable folder
 --model bogus -> model='bogus'; allowed: small_cnn
 --model-option width=x -> model option width='x'; allowed: a whole number
@@ -339,7 +342,7 @@ missing.yaml -> missing.yaml: No such file or directory; allowed: a YAML file wi
 --data cifar_mnist --root . --device bogus||cuda -> device='{}' cannot be used (...); allowed: auto, cpu
 --data cifar_mnist --root . --data-option pacs.target=x -> data option 'pacs.target' is for 'pacs'; allowed here:
 --data cifar_mnist --root . --out file.txt -> --out=file.txt: cannot write there (File exists); allowed: a writable
---data cifar_mnist --root . --evaluation-seed -1 -> evaluation_seed=-1; allowed: a whole number in 0..
+--data cifar_mnist --root . --evaluation-seed -1 -> evaluation_seed=-1; allowed: a whole number >= 0
 """
 
 PLANS = {
@@ -371,7 +374,7 @@ PLANS = {
     "seeds: x": "seeds='x'; allowed: a whole number >= 1",
     "seeds: 1000000000": "seeds=1000000000: 1,000,000,000 trainings need about",
     "seed: [a]": "seed='a'; allowed: a whole number",
-    "seed: -1": "seed=-1; allowed: a whole number in 0..",
+    "seed: -1": "seed=-1; allowed: a whole number >= 0",
     "{seed: 1, seeds: 2}": "both seeds and seed are given; allowed: one of them",
     "grids: 5": "grids=5; allowed: a list of settings",
     "grids: []": "grids=[]; allowed: a list of settings",
@@ -447,14 +450,23 @@ METADATA: dict[str | bytes, str] = {
 
 ROWS = '{"configuration": %s, "hash": "a", "evaluation": {}, "status": "done", "checkpoints": {}}'
 DAMAGED: dict[tuple[str, str], str] = {
-    ("o/runs/a/rows.json", "[1, 2]"): "o/runs/a/rows.json holds a list where an object is needed; allowed: the rows.json",
-    ("o/runs/a/rows.json", "{}"): "o/runs/a/rows.json lacks configuration, hash, evaluation, status, checkpoints; allowed",
+    (
+        "o/runs/a/rows.json",
+        "[1, 2]",
+    ): "o/runs/a/rows.json holds a list where an object is needed; allowed: the rows.json",
+    (
+        "o/runs/a/rows.json",
+        "{}",
+    ): "o/runs/a/rows.json lacks configuration, hash, evaluation, status, checkpoints; allowed",
     ("o/runs/a/rows.json", "x"): "o/runs/a/rows.json cannot be read as JSON (Expecting value",
     ("o/runs/a/rows.json", "[" * 100_000): "o/runs/a/rows.json is nested too deeply; allowed: the rows.json of a job",
     ("o/runs/a/rows.json", ROWS % "{}"): "o/runs/a/rows.json is damaged; allowed: the rows.json of a job",
     ("o/runs/a/rows.json", ROWS % "[1]"): "o/runs/a/rows.json is damaged; allowed: the rows.json of a job",
     ("o/runs/a/failed.json", "[]"): "o/runs/a/failed.json holds a list where an object is needed; allowed: the failed",
-    ("o/runs/a/failed.json", "{}"): "o/runs/a/failed.json lacks reason, configuration; allowed: the failed.json of a job",
+    (
+        "o/runs/a/failed.json",
+        "{}",
+    ): "o/runs/a/failed.json lacks reason, configuration; allowed: the failed.json of a job",
     ("o/runs/a/failed.json", ""): "o/runs/a/failed.json cannot be read as JSON (Expecting value",
     ("o/plan.json", "[1]"): "o/plan.json holds a list where an object is needed; allowed: the plan.json of a sweep",
     ("o/plan.json", '{"a": 5}'): "o/plan.json, a: 5 is no configuration; the file can be removed",

@@ -1,13 +1,14 @@
 """Bad inputs as tables, and what comes of each: a child of one warm process, watched from outside.
 
-A table has one case per line: the input, ``->``, and how the message has to begin, in which ``...`` stands for anything.
-A line that begins with a blank goes on with the one before; one that begins with ``#`` is a comment. An input may hold
-alternatives, ``a||b||c`` (of one word, without blanks): one case each, and ``{}`` in the message stands for the one that
-is tried.
+A table has one case per line: the input, ``->``, and how the message has to begin, where ``...`` stands for anything. A
+line that begins with a blank goes on with the one before; one that begins with ``#`` is a comment. An input may hold
+alternatives, ``a||b||c`` (of one word, without blanks): one case each, and ``{}`` in the message stands for the one
+that is tried.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import resource
@@ -158,7 +159,7 @@ class _Child:
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         # Whatever has taken their place in this process, as pytest's capture does.
-        sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
         os.chdir(self.folder)
         os.environ.update(self.case.variables)
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -186,15 +187,11 @@ class _Child:
         pid, code = os.waitpid(self.pid, os.WNOHANG)
         if pid == 0 and seconds < SECONDS:
             return None
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)  # and what it may have started
-        except ProcessLookupError:
-            pass
         if pid == 0:
             os.waitpid(self.pid, 0)
-        left = frozenset(
-            str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if not path.is_dir()
-        )
+        left = frozenset(str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if not path.is_dir())
         stdout, stderr = (path.read_text(errors="replace") for path in self.outputs)
         return Ended(os.waitstatus_to_exitcode(code) if pid else None, stdout, stderr, left, seconds)
 

@@ -18,8 +18,8 @@ def solve(problem: FlowProblem | LinearNetworkFlow, rtol: float = RTOL) -> FlowR
     feature): there the normalised direction flips for ever, and the run is stopped after
     :data:`toymodels.flows.layers.MAX_STEPS` steps.
     """
-    # A flow that collapses divides by its vanishing gradient, and one from huge weights leaves float64: both end as NaN,
-    # which the result shows.
+    # A flow that collapses divides by its vanishing gradient, and one from huge weights leaves float64: both end as
+    # NaN, which the result shows.
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         if isinstance(problem, LinearNetworkFlow):
             return solve_linear_network(problem, rtol)
