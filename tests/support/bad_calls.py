@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+# ruff: noqa: F401 - the tables use them
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from kernels.engine import train
 from kernels.problem import TrainingProblem
 from kernels.sam.optimizer import SAM
 from realdata.configuration import RunConfiguration
+from realdata.measures.protocols import protocol
+from realdata.settings.completion import complete
+from realdata.settings.plan import make_plan
+from realdata.values import convert_value, single_values
+from sambalance_tools.checks import require_choice, require_whole
+from sambalance_tools.files import check_writable, read_json_object, write_text
+from sambalance_tools.memory import require_memory
+from sambalance_tools.statistics import holm, smallest_detectable_effect, t_interval
 from support.bad_input_cases import Case, rows
+from toymodels import theory
+from toymodels.data import data_kind
+from toymodels.filter.study import run_filter
+from toymodels.networks import Patches, network
+from toymodels.parameters import parameter
+from toymodels.rules import rule
+from toymodels.simulation import load_datasets, simulate
+from toymodels.sweep import Sweep
 
 ONES, MANY = np.ones(3), [0.1] * 10_000
 

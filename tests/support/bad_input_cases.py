@@ -9,6 +9,7 @@ that is tried.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import re
 import resource
@@ -114,6 +115,8 @@ def run_all(cases: Sequence[Case], at_once: int = 2) -> Iterator[tuple[Case, End
 
     This process has to be warm (everything imported) and must have no threads.
     """
+    gc.collect()
+    gc.freeze()  # a child's collector would touch, and so copy, all that is imported
     waiting, running = list(reversed(cases)), {}
     with tempfile.TemporaryDirectory() as scratch:
         number = 0
@@ -127,7 +130,7 @@ def run_all(cases: Sequence[Case], at_once: int = 2) -> Iterator[tuple[Case, End
                 if ended is not None:
                     del running[child.pid]
                     yield child.case, ended
-            time.sleep(0.001)
+            time.sleep(0.002)
 
 
 class _Child:
