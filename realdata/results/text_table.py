@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -74,7 +75,8 @@ def escaped_markdown(text: str) -> str:
     one_line = " ".join(text.split())
     for character in "\\`|_*":
         one_line = one_line.replace(character, "\\" + character)
-    return one_line.replace("](", r"]\(").replace("&", "&amp;").replace("<", "&lt;")
+    one_line = re.sub(r"&(?=#?\w+;)", "&amp;", one_line)  # else it is no more than an ampersand
+    return one_line.replace("](", r"]\(").replace("<", "&lt;")
 
 
 def _pipes(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -92,7 +92,9 @@ def test_a_cell_without_end_names_file_and_row(tmp_path: Path) -> None:
 
 
 def test_titles_are_text_in_markdown() -> None:
-    assert escaped_markdown("a_b *c* | `d` <e> [f](g)\n# h") == r"a\_b \*c\* \| \`d\` &lt;e> [f]\(g) # h"
+    assert escaped_markdown("a_b *c* | `d` <e> [f](g)\n# h & &lt;") == (
+        r"a\_b \*c\* \| \`d\` &lt;e> [f]\(g) # h & &amp;lt;"
+    )
 
 
 def test_equal_settings_have_one_hash_however_they_are_written() -> None:
