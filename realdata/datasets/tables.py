@@ -82,9 +82,9 @@ def read_table(path: Path, wanted: Sequence[str] | None = None) -> Table:
     rows = (line.split() for line in text.splitlines()) if path.suffix == ".txt" else csv.reader(io.StringIO(text))
     cells: list[list[str]] = []
     try:
-        for row in rows:
-            if row:
-                cells.append(row)
+        for found in rows:
+            if found:
+                cells.append(found)
     except csv.Error as error:
         raise DataProblem(
             f"{path}, row {max(len(cells), 1)} of the data: {error}",
