@@ -29,6 +29,7 @@ from realdata.sweeps.work import (
     print_outcomes,
     print_plan,
     record_plan,
+    require_device,
     rootless_jobs,
     run_jobs,
 )
@@ -76,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     settings = _settings(options)
     request = request_of(settings)
+    require_device(options.device or "auto")
     out = writable_directory(request.plan.out)
     device = options.device or "auto"
     jobs, left_out = _jobs(request, out, device, train=not options.no_train)

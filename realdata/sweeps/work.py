@@ -95,7 +95,6 @@ def local_executor(workers: int | None, threads: int | None, out: Path, device: 
     Jobs do not wait for each other, whereas the threads of one training wait for each other at every operation
     (measurements are in docs/how-to/real-data.md).
     """
-    require_device(device)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     gpus = gpu_count(device)
     workers = (gpus or cores) if workers is None else workers
