@@ -21,7 +21,7 @@ from kernels import cpu, reference
 from kernels.gpu import engine as triton_engine
 from kernels.names import ENGINES, PRECISIONS
 from kernels.problem import TrainingProblem, TrainingResult
-from sambalance_tools.checks import require_choice, require_whole
+from sambalance_tools.checks import Unavailable, require_choice, require_whole
 from sambalance_tools.progress import Progress
 
 
@@ -67,6 +67,19 @@ def available_engines() -> tuple[str, ...]:
     return tuple(name for name, engine in _ENGINES.items() if engine.unavailable() is None)
 
 
+def require_engine(engine: str) -> None:
+    """Check, before any work is done, that an engine can be used here.
+
+    Raises:
+        ValueError: there is no engine of this name.
+        Unavailable: it cannot run here.
+    """
+    require_choice("engine", engine, ("auto", *ENGINES))
+    reason = None if engine == "auto" else _ENGINES[engine].unavailable()
+    if reason is not None:
+        raise Unavailable(f"engine={engine!r} is not available: {reason}")
+
+
 def train(
     problem: TrainingProblem,
     engine: str = "auto",
@@ -90,7 +103,7 @@ def train(
 
     Raises:
         ValueError: an argument is not among what is allowed, or the engine lacks what the problem asks for.
-        RuntimeError: the engine requested by name is not available here.
+        Unavailable: a RuntimeError; the engine requested by name is not available here.
 
     Example:
         >>> import numpy as np
@@ -102,7 +115,11 @@ def train(
         >>> result.coefficients.shape
         (3, 2)
     """
+    if not isinstance(problem, TrainingProblem):
+        raise ValueError(f"problem={problem!r}; allowed: a TrainingProblem")
     require_choice("engine", engine, ("auto", *ENGINES))
+    if progress is not None and not callable(progress):
+        raise ValueError(f"progress={progress!r}; allowed: a function of (steps done, steps in all), or None")
     if precision is not None:
         require_choice("precision", precision, PRECISIONS)
     if threads is not None:
@@ -117,7 +134,7 @@ def train(
         )
     reason = chosen.unavailable()
     if reason is not None:
-        raise RuntimeError(f"engine={name!r} is not available: {reason}")
+        raise Unavailable(f"engine={name!r} is not available: {reason}")
     return chosen.run(problem, precision or chosen.precisions[0], threads, progress)
 
 

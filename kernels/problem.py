@@ -34,6 +34,9 @@ from sambalance_tools.fields import Converted, frozen_dataclass
 
 Layers = tuple[FloatArray, ...]
 
+_MOST = 2**63 - 1
+"""Largest whole number that the engines hold."""
+
 
 class Status(IntEnum):
     """How a run ended."""
@@ -70,10 +73,15 @@ def _as_seeds(name: str, value: ArrayLike) -> NDArray[np.uint64]:
 
 
 def _as_finite(name: str, value: ArrayLike) -> FloatArray:
+    if value is None:
+        raise ValueError(f"{name} is not numeric: None")
     try:
+        if np.iscomplexobj(value):
+            raise TypeError
         array = np.ascontiguousarray(value, dtype=np.float64) if np.ndim(value) else np.asarray(value, np.float64)
     except (TypeError, ValueError):
-        raise ValueError(f"{name} is not numeric: {value!r}") from None
+        shown = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else repr(value)
+        raise ValueError(f"{name} is not numeric: {shown}") from None
     if not np.isfinite(array).all():
         index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise ValueError(f"{name}{list(index) if index else ''} is {array[index]}; allowed: finite numbers")
@@ -85,6 +93,8 @@ def _as_finite_or_none(name: str, value: ArrayLike | None) -> Any:
 
 
 def _as_layers(name: str, value: Sequence[ArrayLike]) -> Layers:
+    if not isinstance(value, (Sequence, np.ndarray)) or isinstance(value, str):
+        raise ValueError(f"{name}={value!r}; allowed: a sequence of arrays, one per layer")
     return tuple(_as_finite(f"{name}[{i}]", layer) for i, layer in enumerate(value))
 
 
@@ -242,8 +252,10 @@ class TrainingProblem:
 
         seeds = self.batch_seed
         if self.batch_size is not None:
-            require_whole("batch_size", self.batch_size, least=1)
-        require_whole("steps", self.steps, least=0)
+            require_whole("batch_size", self.batch_size, least=1, most=_MOST)
+        require_whole("steps", self.steps, least=0, most=_MOST)
+        if not isinstance(self.record_layers, (bool, np.bool_)):
+            raise ValueError(f"record_layers={self.record_layers!r}; allowed: True, False")
         windows = {"sam_from": self.sam_from, "sam_until": self.sam_until}
         if self.sam_until is None:
             # No number of steps: a copy of the problem with more steps still perturbs until its end.
@@ -276,7 +288,8 @@ class TrainingProblem:
         if (levels <= 0).any():
             raise ValueError(f"loss_levels contains {levels.min():g}; allowed: > 0")
         threshold = self.collapse_threshold
-        if not isinstance(threshold, (int, float, np.number)) or not threshold >= 0:
+        number = isinstance(threshold, (int, float, np.number)) and not isinstance(threshold, bool)
+        if not number or not threshold >= 0:
             raise ValueError(f"collapse_threshold={threshold!r}; allowed: a number >= 0")
 
         checked: dict[str, Any] = {

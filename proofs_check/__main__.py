@@ -1,8 +1,7 @@
 """``python -m proofs_check``."""
 
-import sys
-
 from proofs_check.cli import main
+from sambalance_tools.command_line import run_command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

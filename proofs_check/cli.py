@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from sambalance_tools.command_line import OneLineParser
 
 if TYPE_CHECKING:
     from proofs_check.claim import CheckedClaim, Claim
@@ -22,8 +23,8 @@ fifty digits, and a simulation by the reference engine. Exit status: 0 if all cl
 2 for wrong usage."""
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> OneLineParser:
+    parser = OneLineParser(
         prog="python -m proofs_check", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
@@ -66,37 +67,26 @@ def _positive(text: str) -> int:
     return value
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line. SystemExit(1) if a claim is not proved; ValueError or OSError for what cannot be done."""
+    options = _parser().parse_args(arguments)
     from sambalance_tools.files import check_writable
 
-    try:
-        for path in (options.json, options.html, options.latex):
-            if path is not None:
-                check_writable(path)
-        from proofs_check.registry import select
+    for path in (options.json, options.html, options.latex):
+        if path is not None:
+            check_writable(path)
+    from proofs_check.registry import select
 
-        claims = select(options.claim, options.module)
-    except (OSError, ValueError) as error:
-        print(f"proofs_check: {error}", file=sys.stderr)
-        return 2
-    try:
-        outcomes = list(_reported(claims, options))
-        _write_reports(options, claims, outcomes)
-    except KeyboardInterrupt:
-        print("\nproofs_check: interrupted, nothing written", file=sys.stderr)
-        return 130
-    except OSError as error:
-        print(f"proofs_check: {error}", file=sys.stderr)
-        return 2
+    claims = select(options.claim, options.module)
+    outcomes = list(_reported(claims, options))
+    _write_reports(options, claims, outcomes)
     failed = [o.claim for o in outcomes if not o.proved]
     print(
         f"{len(outcomes) - len(failed)} of {len(outcomes)} claims proved"
         + (f"; failed: {', '.join(failed)}" if failed else "")
     )
-    return 1 if failed else 0
+    if failed:
+        raise SystemExit(1)
 
 
 def _reported(claims: Sequence[Claim], options: argparse.Namespace) -> Iterator[CheckedClaim]:

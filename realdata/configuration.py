@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,8 +29,14 @@ SAM_OPTIONS: dict[str, dict[str, Any]] = {
 """Methods with a perturbation, as options of :class:`kernels.SAM`: all parameters; last layer only; adaptive; not
 normalised; maximum norm."""
 
+ALLOW_OUTSIDE = "SAMBALANCE_ALLOW_OUTSIDE"
+"""Environment variable: if it is set, names in a table may lead out of the folder of the images (--allow-outside)."""
+
 METHODS = ("sgd", *SAM_OPTIONS)
 """All methods: plain training and those with a perturbation."""
+
+MOST_SEED = 2**63 - 1
+"""Largest seed of every generator that is used."""
 
 BASES = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "cosine", "step")
@@ -112,6 +118,14 @@ class RunConfiguration:
     sam_until: float | None = None
 
     def __post_init__(self) -> None:
+        for name in ("data", "model"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name):
+                raise ValueError(f"{name}={getattr(self, name)!r}; allowed: a name")
+        for name in ("data_options", "model_options"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise ValueError(f"{name}={getattr(self, name)!r}; allowed: a mapping of names to values")
+        if isinstance(self.levels, str) or not isinstance(self.levels, Iterable):
+            raise ValueError(f"levels={self.levels!r}; allowed: finite numbers > 0")
         for name, allowed in (
             ("on_decode_error", ON_DECODE_ERROR),
             ("augmentation", AUGMENTATIONS),
@@ -127,7 +141,7 @@ class RunConfiguration:
                 require_whole(name, getattr(self, name), 1)
         for name in ("batch_size", "epochs", "evaluations_per_epoch"):
             require_whole(name, getattr(self, name), 1)
-        require_whole("seed", self.seed, 0)
+        require_whole("seed", self.seed, 0, MOST_SEED)
         for name in ("rho", "momentum", "weight_decay", "warmup_epochs", "sam_from"):
             _require(name, getattr(self, name), lambda value: value >= 0, "a finite number >= 0")
         _require("lr", self.lr, lambda value: value > 0, "a finite number > 0")
@@ -153,9 +167,13 @@ class RunConfiguration:
         # One order and one type for equal settings, so that the hash does not depend on how they were written.
         object.__setattr__(self, "levels", tuple(sorted({float(level) for level in self.levels}, reverse=True)))
         for name in ("data_options", "model_options"):
-            object.__setattr__(self, name, dict(sorted(getattr(self, name).items())))
+            plain = {key: _plain(value) for key, value in sorted(getattr(self, name).items())}
+            object.__setattr__(self, name, plain)
         for name in ("rho", "lr", "momentum", "weight_decay", "warmup_epochs", "sam_from"):
-            object.__setattr__(self, name, float(getattr(self, name)))
+            object.__setattr__(self, name, float(getattr(self, name)) + 0.0)  # not -0.0, which is written otherwise
+        for name in ("size", "evaluation_examples", "batch_size", "epochs", "evaluations_per_epoch", "seed"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, int(getattr(self, name)))  # of NumPy's, too
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; :meth:`from_dict` is the inverse."""
@@ -169,6 +187,8 @@ class RunConfiguration:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunConfiguration:
         """The configuration with these values; an unknown name raises a ValueError."""
+        if not isinstance(values, Mapping) or "data" not in values:
+            raise ValueError(f"configuration {values!r}; allowed: settings by name, data among them")
         known = {entry.name for entry in dataclasses.fields(cls)}
         fields = {stored: name for name, stored in STORED_NAMES.items()}
         arguments = {fields.get(name, name): value for name, value in values.items()}
@@ -187,6 +207,11 @@ class RunConfiguration:
         """Sixteen hexadecimal digits of SHA-256 over the canonical JSON of all values: the name of the run."""
         text = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy's as one of Python's."""
+    return value.item() if hasattr(value, "item") else value
 
 
 def _require(name: str, value: Any, holds: Any, allowed: str) -> None:

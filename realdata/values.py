@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Callable, Iterable
@@ -38,6 +39,8 @@ def convert_value(name: str, value: Any, kind: Any) -> Any:
             return value
         raise ValueError(f"{name}={value!r}; allowed: {', '.join(map(str, choices))}")
     if typing.get_origin(kind) is tuple:
+        if not isinstance(value, (str, list, tuple)):
+            raise ValueError(f"{name}={value!r}; allowed: a list of values, each {_named(choices[:1])}")
         parts = [part for part in value.split(",") if part.strip()] if isinstance(value, str) else list(value)
         return tuple(convert_value(name, part, choices[0]) for part in parts)
     try:
@@ -47,9 +50,14 @@ def convert_value(name: str, value: Any, kind: Any) -> Any:
 
 
 def _whole(value: Any) -> int:
-    if isinstance(value, bool) or float(value) != int(float(value)):
+    if isinstance(value, bool):
         raise ValueError(value)
-    return int(value) if isinstance(value, str) and value.strip().lstrip("+-").isdigit() else int(float(value))
+    if isinstance(value, int) or (isinstance(value, str) and value.strip().lstrip("+-").isdigit()):
+        return int(value)  # a float would round large ones
+    number = float(value)
+    if not math.isfinite(number) or number != int(number):
+        raise ValueError(value)
+    return int(number)
 
 
 def _number(value: Any) -> float:

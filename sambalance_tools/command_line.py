@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
+
+from sambalance_tools.checks import Unavailable
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -67,19 +73,89 @@ def number_list(text: str, option: str) -> list[float]:
     return numbers
 
 
-def run_command(main: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> None:
-    """Run a command line. A ValueError becomes one line and exit status 2, Ctrl-C exit status 130; no traceback."""
+def run_command(main: Callable[[Sequence[str] | None], Any], arguments: Sequence[str] | None = None) -> None:
+    """Run a command line. No traceback: what goes wrong outside of the program becomes one line and an exit status.
+
+    Status 2: a ValueError (a bad argument), an :class:`~sambalance_tools.checks.Unavailable`, an OSError (a full disk,
+    a file that is not there), too little memory, a standard output that cannot be written. 130: Ctrl-C. 143: SIGTERM.
+    Whatever ``main`` has opened, files half written and worker processes among it, is closed in all these cases.
+    """
+    if sys.stdout is None:  # `>&-`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - takes the place of the closed stream, for good
+        _stop("standard output is closed; allowed: an open one, such as >/dev/null", 2)
+    with _unwound_by_sigterm():
+        try:
+            main(arguments)
+            _flush()
+        except (ValueError, Unavailable) as error:
+            _stop(error, 2)
+        except MemoryError as error:
+            # NumPy says how much it wanted; Python says nothing.
+            wanted = f" ({error})" if str(error) else ""
+            _stop(f"not enough memory{wanted}; allowed: fewer or smaller runs, such as fewer cells or seeds", 2)
+        except BrokenPipeError:
+            # The reader of the output (head, less) has gone; the files are written.
+            _silence_stdout()
+        except OSError as error:
+            _stop(_reason(error), 2)
+        except KeyboardInterrupt:
+            print("interrupted; nothing half-written was left behind", file=sys.stderr)
+            raise SystemExit(130) from None
+
+
+def _stop(message: Any, status: int) -> NoReturn:
+    """Print one line and exit."""
+    with contextlib.suppress(OSError, AttributeError):
+        print(f"error: {message}", file=sys.stderr)
     try:
-        main(arguments)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except MemoryError:
-        print("error: not enough memory for this many runs; use fewer cells or seeds", file=sys.stderr)
-        raise SystemExit(2) from None
+        sys.stdout.flush()
+    except OSError:
+        _silence_stdout()  # Python would try once more while it exits, and complain
+    raise SystemExit(status) from None
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of the output (head, less) has gone; the files are written. Keep Python from flushing at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        print("interrupted; nothing half-written was left behind", file=sys.stderr)
-        raise SystemExit(130) from None
+        raise
+    except OSError as error:
+        # Named, since nothing else would say that it was not a file.
+        raise OSError(error.errno, os.strerror(error.errno or 0), "standard output") from None
+
+
+def _silence_stdout() -> None:
+    """Send what is still to be printed nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _reason(error: OSError) -> str:
+    """What could not be read or written, and why."""
+    why = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
+    if error.strerror and "allowed" in error.strerror:
+        why = error.strerror
+    if error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {why}"
+    return f"standard output or a file cannot be written: {why}" if error.errno in (errno.ENOSPC, errno.EIO) else why
+
+
+@contextlib.contextmanager
+def _unwound_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM unwind the stack as Ctrl-C does, so that files are closed, partial ones removed, workers stopped."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def unwind(number: int, frame: object) -> NoReturn:
+        print("terminated; nothing half-written was left behind", file=sys.stderr)
+        raise SystemExit(128 + number)
+
+    try:
+        before = signal.signal(signal.SIGTERM, unwind)
+    except ValueError:  # a sub-interpreter
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

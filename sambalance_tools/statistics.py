@@ -30,6 +30,10 @@ def t_interval(values: Values, confidence: float = CONFIDENCE) -> tuple[float, f
         (2.0, 2.484)
     """
     known = np.asarray(values, dtype=float)
+    if not known.size:
+        raise ValueError("values is empty; allowed: at least one number")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence={confidence!r}; allowed: a number in (0, 1)")
     mean = float(known.mean())
     if len(known) < 2:
         return mean, None
@@ -114,6 +118,8 @@ def holm(p_values: Values) -> NDArray[np.float64]:
         [0.03, 0.06, 0.06]
     """
     known = np.asarray(p_values, dtype=np.float64)
+    if (known < 0).any() or (known > 1).any():
+        raise ValueError(f"p_values={known.tolist()}; allowed: numbers in [0, 1]")
     order = np.argsort(known, kind="stable")
     factors = np.arange(len(known), 0, -1)
     corrected = np.empty_like(known)
@@ -136,6 +142,8 @@ def smallest_detectable_effect(sd: float, n: int, alpha: float = 1 - CONFIDENCE,
     """
     if n < 2:
         raise ValueError(f"n={n!r}; allowed: a whole number >= 2")
+    if sd < 0:
+        raise ValueError(f"sd={sd!r}; allowed: a number >= 0")
     if not 0 < alpha < power < 1:
         raise ValueError(f"alpha={alpha!r}, power={power!r}; allowed: 0 < alpha < power < 1")
     from scipy import optimize, stats

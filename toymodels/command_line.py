@@ -18,6 +18,9 @@ AXIS_HELP = "NAME=START:STOP:COUNT, with :log for logarithmic spacing, or NAME=V
 DEFAULT_COUNT = 96
 """Values of an axis given as START:STOP."""
 
+MOST_VALUES = 10**7
+"""An axis of more values is a slip: with another axis and seeds its runs fit into no memory."""
+
 DATA_NAMES = ("redundant", "spurious", "missing", "uneven", "label_noise", "slabs")
 """Kinds of data that a command line can name; tables of groups are made in Python."""
 
@@ -50,6 +53,8 @@ def _axis_values(expression: str) -> list[float]:
         raise ValueError(f"{':'.join(count_text)!r} is not a count")
     start, stop = float(start_text), float(stop_text)
     count = int(count_text[0]) if count_text else DEFAULT_COUNT
+    if count > MOST_VALUES:
+        raise ValueError(f"{count:,} values are more than {MOST_VALUES:,}")
     if count < 1 or (count > 1 and start == stop):
         raise ValueError(f"{count} values from {start:g} to {stop:g}")
     if logarithmic and not (start > 0 and stop > 0):

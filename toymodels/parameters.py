@@ -6,6 +6,7 @@ One table serves the Python API, the command lines, the axis labels and the erro
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass
 
 
@@ -26,6 +27,8 @@ class Parameter:
 
     def check(self, value: float) -> float:
         """``value`` if it is allowed, else a ValueError that names the parameter, the value and the range."""
+        if not isinstance(value, numbers.Real) or isinstance(value, bool):
+            raise ValueError(f"{self.name}={value!r}; allowed: a number ({self.meaning})")
         if not math.isfinite(value) or not self.low <= value <= self.high or (self.whole and value != int(value)):
             kind = "a whole number" if self.whole else "a number"
             span = f">= {self.low:g}" if math.isinf(self.high) else f"in [{self.low:g}, {self.high:g}]"

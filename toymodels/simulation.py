@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ import numpy as np
 from kernels.problem import Layers, TrainingProblem, TrainingResult
 from sambalance_tools.arrays import FloatArray, batches_of_rows
 from sambalance_tools.checks import require_whole
-from sambalance_tools.files import atomic_path
+from sambalance_tools.files import atomic_path, require_disk
 from sambalance_tools.progress import Progress, part_of
 from toymodels.accuracy import group_accuracy
 from toymodels.data import Atoms, Samples, atom_tables, exact_samples, noisy_samples
@@ -30,6 +32,9 @@ DEFAULT_MEMORY_BYTES = 1 << 30
 
 WINDOWS = ("pooled", "placed")
 """Hidden features that a probe of a patches network can read besides those that its head does."""
+
+HEADER_BYTES = 1 << 17
+"""More than what a dataset's names, attributes and tables take in a file."""
 
 
 def simulate(
@@ -103,7 +108,10 @@ def save_dataset(
     dataset: xr.Dataset, path: str | os.PathLike[str], groups: Mapping[str, xr.Dataset] | None = None
 ) -> None:
     """Write NetCDF (h5netcdf) atomically; further datasets go into named groups of the same file."""
+    parts = (dataset, *(groups or {}).values())
     with atomic_path(path) as partial:
+        # HDF5 is not to meet a full disk: it crashes when it closes the file.
+        require_disk(partial, sum(int(part.nbytes) for part in parts) + HEADER_BYTES * len(parts))
         dataset.to_netcdf(partial, engine="h5netcdf")
         for name, part in (groups or {}).items():
             part.to_netcdf(partial, engine="h5netcdf", group=name, mode="a")
@@ -118,14 +126,20 @@ def load_datasets(path: str | os.PathLike[str], groups: Sequence[str], what: str
     import xarray as xr
 
     found = []
+    # A damaged file raises nearly anything. h5netcdf then fails once more where nobody can catch it, when it closes
+    # what it could not open: as soon as the error is forgotten.
+    usual, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
     try:
         for group in ("/", *groups):
             with xr.open_dataset(path, group=group, engine="h5netcdf") as stored:
                 found.append(stored.load())
-    except (OSError, ValueError, KeyError) as error:
+        return found
+    except Exception as error:
         reason = " ".join(str(error).split())  # HDF5 puts line breaks into its messages
-        raise ValueError(f"--from={path} cannot be read as {what} ({reason})") from None
-    return found
+    finally:
+        gc.collect()
+        sys.unraisablehook = usual
+    raise ValueError(f"--from={path} cannot be read as {what} ({reason})")
 
 
 class _Columns:

@@ -20,6 +20,7 @@ from kernels.reference import run_sum
 from sambalance_tools.arrays import FloatArray
 from sambalance_tools.checks import require_choice, require_whole
 from toymodels.data import FEATURES, FeatureData, data_kind, redundant
+from toymodels.memory import require_sweep_memory
 from toymodels.networks import Diagonal, Network, Patches, PatchLayout, TwoLayer, network
 from toymodels.parameters import PARAMETERS, PATCHES_ONLY, STRUCTURAL, parameter
 from toymodels.rules import UpdateRule, rule
@@ -89,6 +90,8 @@ class Sweep:
             for name in both.intersection(PATCHES_ONLY):
                 if name in axes or values[name] != parameter(name).default:
                     raise ValueError(f"{name} is a parameter of patches networks; allowed: with network patches only")
+        count = self.seeds if isinstance(self.seeds, (int, np.integer)) else np.size(self.seeds)
+        require_sweep_memory(self.network, values, axes, count, np.size(self.loss_levels), np.size(self.record_steps))
         seeds = _seeds(self.seeds)
         levels = _numbers("loss_levels", self.loss_levels)
         if not all(math.isfinite(level) and level > 0 for level in levels) or len(set(levels)) < len(levels):

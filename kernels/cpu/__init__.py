@@ -25,11 +25,13 @@ from kernels.names import EFFECTS, LOSSES, NORM_GROUPS, NORMS
 from kernels.problem import Crossings, Layers, Records, TrainingProblem, TrainingResult, final_status
 from kernels.sampling import sampling_thresholds
 from sambalance_tools.arrays import FloatArray
+from sambalance_tools.checks import Unavailable, require_whole
 from sambalance_tools.progress import Progress
 
 NAME = "cpu"
 INTERFACE_VERSION = 2
 MAX_DEPTH = 64
+MAX_THREADS = 4096
 _NETWORKS = (
     ("diagonal", "linear"),
     ("two_layer", "linear"),
@@ -66,10 +68,10 @@ def unavailable() -> str | None:
 
 
 def native() -> ModuleType:
-    """The native module, or a RuntimeError that says what is missing."""
+    """The native module, or an :class:`Unavailable` that says what is missing."""
     reason = unavailable()
     if _module is None:
-        raise RuntimeError(f"engine='cpu' is not available: {reason}")
+        raise Unavailable(f"engine='cpu' is not available: {reason}")
     return _module
 
 
@@ -89,11 +91,19 @@ def instruction_set() -> str:
 
 
 def thread_count(threads: int | None = None) -> int:
-    """``threads``, else the first number in ``OMP_NUM_THREADS``, else the CPUs that the process may run on."""
+    """``threads``, else the first number in ``OMP_NUM_THREADS``, else the CPUs that the process may run on.
+
+    Raises:
+        ValueError: the number is larger than ``MAX_THREADS``.
+    """
     if threads is not None:
+        require_whole("threads", threads, least=1, most=MAX_THREADS)
         return threads
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if first.isdecimal() and int(first) > 0:
+    if first.isdecimal() and first.strip("0"):
+        # Long texts of digits are refused without making numbers of them.
+        if len(first.lstrip("0")) > 9 or int(first) > MAX_THREADS:
+            raise ValueError(f"OMP_NUM_THREADS={first[:40]!r}; allowed: 1 to {MAX_THREADS} threads")
         return int(first)
     return int(native().available_cpus())
 

@@ -130,13 +130,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     started = time.perf_counter()
     options = parser().parse_args(arguments)
+    from kernels.engine import require_engine
+
     if options.source:
         _refuse_other_options(options)
         directory = writable_directory(options.out)
         diagram = FeatureDiagram.load(options.source)
     else:
-        # The sweep first: it is checked before images are read or embedded.
+        # Sweep and engine first: they are checked before images are read or embedded.
         sweep = sweep_from_options(options)
+        require_engine(options.engine)
         directory = writable_directory(options.out)
         diagram = _train(options, _table(options), sweep)
     level = options.level if options.level is not None else _default_level(diagram)

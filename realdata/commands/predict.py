@@ -30,11 +30,12 @@ from realdata.sweeps.work import (
     print_outcomes,
     print_plan,
     record_plan,
+    require_device,
     rootless_jobs,
     run_jobs,
 )
 from sambalance_tools.command_line import OneLineParser, module_parser
-from sambalance_tools.files import writable_directory, write_text
+from sambalance_tools.files import read_json_object, writable_directory, write_text
 
 if TYPE_CHECKING:
     from realdata.predictions.request import Request
@@ -83,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     settings = _settings(options)
     request = request_of(settings)
+    require_device(options.device or "auto")
     out = writable_directory(request.plan.out)
     device = options.device or "auto"
     jobs, left_out = _jobs(request, out, device, train=not options.no_train)
@@ -121,7 +123,7 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
 
 def _remembered(out: Path) -> dict[str, Any]:
     try:
-        found = json.loads((out / SETTINGS).read_text(encoding="utf-8"))
+        found = read_json_object(out / SETTINGS, (), "the settings of the last call; it can be removed")
     except FileNotFoundError:
         raise ValueError(
             f"neither --data nor a file is given, and {out / SETTINGS} does not exist; allowed: --data, a file, or "

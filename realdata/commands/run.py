@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from realdata.configuration import MOST_SEED
 from realdata.settings.completion import complete
 from realdata.settings.flags import (
     HELP,
@@ -27,8 +28,10 @@ from realdata.settings.flags import (
     data_flag,
     root_folder,
 )
-from realdata.sweeps.jobs import DIVERGED, ELSEWHERE, FAILURE, Job, run_job
+from realdata.sweeps.jobs import DIVERGED, ELSEWHERE, FAILED, FAILURE, Job, run_job
+from realdata.sweeps.work import require_device
 from realdata.values import single_values
+from sambalance_tools.checks import require_whole
 from sambalance_tools.command_line import OneLineParser, module_parser
 from sambalance_tools.files import writable_directory
 
@@ -59,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser(named).parse_args(given)
     root = root_folder(options.root)
     configuration = complete(_settings(options))
+    require_device(options.device or "auto")
+    require_whole("evaluation_seed", options.evaluation_seed or 0, 0, MOST_SEED)
     out = writable_directory(options.out)
     directory = out / "runs" / configuration.hash
     from realdata.measures.protocols import probe_options
@@ -73,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if outcome.status == ELSEWHERE:
         raise ValueError(f"{directory} is locked: {outcome.reason}; wait until it has finished, or use another --out")
     if outcome.status == FAILURE:
-        raise ValueError(f"{outcome.reason} (traceback in {directory / 'failed.json'})")
+        written = f" (traceback in {directory / FAILED})" if (directory / FAILED).exists() else ""
+        raise ValueError(outcome.reason + written)
     from realdata.results.run_table import print_run
 
     print_run(directory, every_metric=options.all)

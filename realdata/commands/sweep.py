@@ -28,6 +28,7 @@ from realdata.sweeps.work import (
     print_outcomes,
     print_plan,
     record_plan,
+    require_device,
     run_jobs,
 )
 from sambalance_tools.command_line import OneLineParser, module_parser
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     options = parser().parse_args(arguments)
     plan = make_plan(settings_from(options))
+    require_device(options.device or "auto")
     out = writable_directory(plan.out)
     jobs = jobs_of(plan, out, options.device or "auto")
     executor = local_executor(options.workers, options.threads, out, options.device or "auto")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from realdata.configuration import ALLOW_OUTSIDE
 from realdata.datasets.decoding import SUFFIXES
 from realdata.datasets.specification import DataProblem
 
@@ -50,6 +51,31 @@ def count_images(folder: Path) -> int:
         for _, _, files in os.walk(folder)
         for name in files
     )
+
+
+def require_inside(base: Path, names: Sequence[str]) -> None:
+    """Raise a ValueError if a name in a table leads out of ``base``: by ``..``, as an absolute path or by a link.
+
+    A table may come from somebody else, and a name in it could make any file of this machine part of the data.
+    """
+    if os.environ.get(ALLOW_OUTSIDE):
+        return
+    real = os.path.realpath(base)
+    inside: dict[str, bool] = {}
+    for row, name in enumerate(names):
+        path = os.path.join(base, name)
+        folder = os.path.dirname(path)
+        if folder not in inside:
+            inside[folder] = _is_below(os.path.realpath(folder), real)
+        if not inside[folder] or (os.path.islink(path) and not _is_below(os.path.realpath(path), real)):
+            raise DataProblem(
+                f"row {row + 1} of the table names {name!r}, which leads out of {base}",
+                "correct the row, or add --allow-outside if you trust the table",
+            )
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def stamps_of(base: Path, names: Sequence[str]) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import pickle
 import zlib
 from collections.abc import Sequence
@@ -59,6 +60,9 @@ FASHION_TREE = MNIST_TREE.replace("MNIST/raw/ (or MNIST/, ", "FashionMNIST/raw/ 
 
 MNIST_IMAGES = 70_000
 """Number of images of MNIST, and of Fashion-MNIST, in both partitions."""
+
+MOST_BYTES = 1 << 30
+"""More pixels than any file of this kind has; that of MNIST's training images has 47 million."""
 
 BORDER = 2
 """Border that pads images from 28 to 32 pixels."""
@@ -249,26 +253,48 @@ def idx_folder(root: Path, *, fashion: bool) -> Path:
 
 def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     """Read an idx file of unsigned bytes, plain or compressed."""
-    content = read_bytes(path)
-    if path.suffix == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise DataProblem(f"{path} is damaged ({error})", "copy the file again") from None
     header = 4 + 4 * dimensions
     expected = bytes((0, 0, 8, dimensions))
+    content = _idx_content(path, header, expected)
     if len(content) < header or content[:4] != expected:
         raise DataProblem(
             f"{path} begins with {content[:4].hex() or 'nothing'}, not {expected.hex()}",
             "it has to be an idx file of unsigned bytes: copy it again",
         )
-    shape = tuple(int.from_bytes(content[place : place + 4], "big") for place in range(4, header, 4))
-    if len(content) - header != int(np.prod(shape)):
+    shape = _idx_shape(content, header)
+    if len(content) - header != math.prod(shape):
+        found = f"{len(content) - header:,} bytes"
         raise DataProblem(
-            f"{path} is truncated: {len(content) - header:,} bytes for shape {shape}",
+            f"{path} is truncated: {found} for shape {shape}"
+            if len(content) - header < math.prod(shape)
+            else f"{path} is longer than its header says: shape {shape}",
             "copy the file again",
         )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+
+
+def _idx_content(path: Path, header: int, expected: bytes) -> bytes:
+    """What the header promises and at most one byte more: a small compressed file may unpack to any size."""
+    if path.suffix != ".gz":
+        return read_bytes(path)
+    try:
+        with gzip.open(path) as packed:
+            start = packed.read(header)
+            if len(start) < header or start[:4] != expected:
+                return start
+            promised = math.prod(_idx_shape(start, header))
+            if promised > MOST_BYTES:
+                raise DataProblem(
+                    f"{path} promises {promised:,} bytes, shape {_idx_shape(start, header)}",
+                    f"copy the file again; allowed: up to {MOST_BYTES:,} bytes",
+                )
+            return start + packed.read(promised + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataProblem(f"{path} is damaged ({error})", "copy the file again") from None
+
+
+def _idx_shape(content: bytes, header: int) -> tuple[int, ...]:
+    return tuple(int.from_bytes(content[place : place + 4], "big") for place in range(4, header, 4))
 
 
 def _idx_file(folder: Path, name: str) -> Path | None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realdata.datasets.base import EVALUATE, FIT, IMAGENET_MEAN, IMAGENET_STD, SPLIT_NAMES, TEST, UNUSED, VALIDATION
-from realdata.datasets.folders import MISSING, count_words, stamps_of
+from realdata.datasets.folders import MISSING, count_words, require_inside, stamps_of
 from realdata.datasets.specification import DataProblem, list_names
 
 
@@ -76,8 +76,20 @@ def read_table(path: Path, wanted: Sequence[str] | None = None) -> Table:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataProblem(f"{path} cannot be read ({error})", "it has to be a text file with a table") from None
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise DataProblem(f"{path}, line {line}: a zero byte", "copy the whole file again: it has to be a text file")
     rows = (line.split() for line in text.splitlines()) if path.suffix == ".txt" else csv.reader(io.StringIO(text))
-    cells = [row for row in rows if row]
+    cells: list[list[str]] = []
+    try:
+        for found in rows:
+            if found:
+                cells.append(found)
+    except csv.Error as error:
+        raise DataProblem(
+            f"{path}, row {max(len(cells), 1)} of the data: {error}",
+            "correct it: a cell that long is usually a quotation mark without its partner",
+        ) from None
     if path.suffix == ".txt" and len(cells) > 1 and len(cells[0]) == 1:
         cells = [["image_id", *cells[1]], *cells[2:]]  # The names of the attributes, without one for the file.
     elif path.suffix == ".txt":
@@ -107,7 +119,12 @@ def image_base(names: Sequence[str], bases: Sequence[Path]) -> Path:
 
 
 def find_files(base: Path, names: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Stamps of files, and which of them exist."""
+    """Stamps of files, and which of them exist.
+
+    Raises:
+        ValueError: a name leads out of ``base``, see :data:`~realdata.configuration.ALLOW_OUTSIDE`.
+    """
+    require_inside(base, names)
     stamps = stamps_of(base, names)
     return stamps, stamps[:, 0] != MISSING
 

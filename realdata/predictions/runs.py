@@ -28,8 +28,9 @@ from realdata.results.parquet import CEILING
 from realdata.results.summary import SGD, Rule
 from realdata.settings.completion import DEFAULTS as SETTINGS
 from realdata.settings.completion import data_option_names
-from realdata.settings.plan import SHARED, grids_of, make_plan, mapping, option_for
+from realdata.settings.plan import CONFIGURATION_BYTES, SHARED, grids_of, make_plan, mapping, option_for
 from realdata.values import convert_value
+from sambalance_tools.memory import require_memory
 
 PARTS = ("main", "effects", "scan", "tuning", "ceiling", "heads", "halves")
 """Parts of the trainings, in the order in which they are done."""
@@ -116,6 +117,7 @@ class Design:
         for name in ("seeds", "scan_seeds"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)!r}; allowed: a whole number >= 1")
+            require_memory(f"{name}={getattr(self, name)}", getattr(self, name), 4 * CONFIGURATION_BYTES, "seeds")
         radii = self.radii or tuple(_rounded(factor * self.rho) for factor in SCAN_FACTORS)
         object.__setattr__(self, "radii", tuple(sorted({float(radius) for radius in radii} - {float(self.rho)})))
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from realdata.configuration import RunConfiguration
 from realdata.sweeps.jobs import WAITING, read_failure, read_rows
+from realdata.sweeps.work import read_plan_file
 from sambalance_tools.files import atomic_path, write_text
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def collect_settings(out: str | Path) -> dict[str, Any]:
     plan = out / "plan.json"
     runs: dict[str, dict[str, Any]] = {}
     if plan.exists():
-        for name, configuration in json.loads(plan.read_text(encoding="utf-8")).items():
+        for name, configuration in read_plan_file(plan).items():
             runs[name] = {"configuration": configuration, "status": WAITING, "reason": "not run yet"}
     for directory in sorted((out / "runs").glob("*")):
         stored, failure = read_rows(directory), read_failure(directory)

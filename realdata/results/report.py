@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from realdata.results.parquet import read_settings
 from realdata.results.summary import describe_setting, versions_of
+from realdata.results.text_table import escaped_markdown
 from sambalance_tools.files import write_text
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def _write_panel(panel: Panel, folder: Path, *, latex: bool, figures: bool) -> t
     """Write the section of one panel and its files."""
     from realdata.results.tables import panel_tables, what_it_is
 
-    text = [f"## {what_it_is(panel)}\n\n{describe_setting(panel.configuration)}\n"]
+    title, setting = escaped_markdown(what_it_is(panel)), escaped_markdown(describe_setting(panel.configuration))
+    text = [f"## {title}\n\n{setting}\n"]
     paths: list[Path] = []
     tables = panel_tables(panel)
     text += [each.table.markdown() for each in tables if not each.detail]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -70,8 +71,12 @@ def escaped_latex(text: str) -> str:
 
 
 def escaped_markdown(text: str) -> str:
-    """Text without characters that would start a column or an emphasis."""
-    return text.replace("|", r"\|").replace("_", r"\_").replace("*", r"\*")
+    """One line of text without characters that would start a column, an emphasis, code, a link or a tag."""
+    one_line = " ".join(text.split())
+    for character in "\\`|_*":
+        one_line = one_line.replace(character, "\\" + character)
+    one_line = re.sub(r"&(?=#?\w+;)", "&amp;", one_line)  # else it is no more than an ampersand
+    return one_line.replace("](", r"]\(").replace("<", "&lt;")
 
 
 def _pipes(cells: Sequence[str], widths: Sequence[int]) -> str:

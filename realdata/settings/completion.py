@@ -71,6 +71,8 @@ def complete(values: Mapping[str, Any]) -> RunConfiguration:
     for name in values:
         if name not in TYPES:
             raise ValueError(f"setting {name!r} is unknown; allowed: {', '.join(TYPES)}")
+    if "data" not in values:
+        raise ValueError("setting 'data' is not given; allowed: the name of a data set")
     plain = {
         name: convert_value(name, value, TYPES[name])
         for name, value in values.items()

@@ -16,6 +16,7 @@ from typing import Any
 
 from kernels.names import EFFECTS
 from realdata.configuration import (
+    ALLOW_OUTSIDE,
     AUGMENTATIONS,
     BASES,
     METHODS,
@@ -144,9 +145,20 @@ def values_of(name: str) -> Callable[[str], list[Any]]:
     return convert
 
 
+class _AllowOutside(argparse.Action):
+    """Sets the environment variable, which reaches the workers of a sweep: where files are is no setting of a run."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> None:
+        os.environ[ALLOW_OUTSIDE] = "1"
+
+
 def add_root_flag(made: argparse.ArgumentParser) -> None:
     """Add ``--root``, see :func:`root_folder`."""
     made.add_argument("--root", metavar="DIR", help=f"folder that contains the data sets (default: ${ROOT_VARIABLE})")
+    made.add_argument(
+        "--allow-outside", action=_AllowOutside, nargs=0,
+        help="follow names and links in a table of images (metadata.csv) that lead out of the folder of the images",
+    )  # fmt: skip
 
 
 def add_job_flags(made: argparse.ArgumentParser) -> None:

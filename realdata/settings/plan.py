@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import itertools
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from realdata.configuration import RunConfiguration
+from realdata.configuration import MOST_SEED, RunConfiguration
 from realdata.settings.completion import FORMER_NAMES, TYPES, complete, data_option_names
 from realdata.values import convert_value
+from sambalance_tools.checks import require_whole
+from sambalance_tools.memory import require_memory
 
 SHARED = ("root", "roots", "out", "seeds", "grids", "protocol", "probe_options", "evaluation_seed")
 """Settings of a file in addition to those of :class:`RunConfiguration`."""
+
+
+CONFIGURATION_BYTES = 4096
+"""Memory of a training in a plan."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,8 @@ def read_plan(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path}: {error.strerror}; allowed: a YAML file with the settings of a sweep") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply; allowed: settings, one 'name: value' per line") from None
     if not isinstance(found, dict):
         raise ValueError(f"{path} contains {type(found).__name__}; allowed: settings, one 'name: value' per line")
     return with_names_of_today(found, str(path))
@@ -96,6 +105,11 @@ def make_plan(settings: Mapping[str, Any]) -> Plan:
     """
     grids = grids_of(settings)
     shared = {name: value for name, value in settings.items() if name != "grids"}
+    roots = mapping("roots", settings.get("roots"))
+    for name, path in (("root", settings.get("root")), ("out", settings.get("out", "")), *roots.items()):
+        if not isinstance(path, (str, Path, type(None))) or (name == "out" and path is None):
+            shown = f"roots: {name}" if name in roots else name
+            raise ValueError(f"{shown}={path!r}; allowed: the path of a folder")
     found: dict[str, RunConfiguration] = {}
     for grid in grids:
         for name in grid:
@@ -109,14 +123,16 @@ def make_plan(settings: Mapping[str, Any]) -> Plan:
         for configuration in _multiply(merged):
             found.setdefault(configuration.hash, configuration)
     ordered = sorted(found.values(), key=lambda configuration: configuration.seed)
+    evaluation_seed = convert_value("evaluation_seed", settings.get("evaluation_seed", 0), int)
+    require_whole("evaluation_seed", evaluation_seed, 0, MOST_SEED)
     return Plan(
         configurations=tuple(ordered),
         root=settings.get("root"),
-        roots=mapping("roots", settings.get("roots")),
+        roots=roots,
         out=str(Path(settings.get("out", "out/sweep")).expanduser()),
         protocol=str(settings.get("protocol", "fast")),
         probe_options=mapping("probe_options", settings.get("probe_options")),
-        evaluation_seed=convert_value("evaluation_seed", settings.get("evaluation_seed", 0), int),
+        evaluation_seed=evaluation_seed,
     )
 
 
@@ -160,6 +176,8 @@ def _multiply(settings: dict[str, Any]) -> list[RunConfiguration]:
     methods, radii = axes.pop("method", None), axes.pop("rho", [0.0])
     effects = axes.pop("effect", ["full"])
     made = []
+    count = math.prod(map(len, (*axes.values(), *options.values()))) * (len(methods or "1") * len(radii) * len(effects))
+    require_memory(f"this plan, seed {len(axes['seed']):,} values", count, CONFIGURATION_BYTES, "trainings")
     for method, rho, effect in _rules(methods, radii, effects):
         for values in itertools.product(*axes.values()):
             for chosen in itertools.product(*options.values()):
@@ -201,6 +219,7 @@ def _seeds(settings: Mapping[str, Any]) -> list[int]:
         count = settings["seeds"]
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise ValueError(f"seeds={count!r}; allowed: a whole number >= 1 (seeds: 3 is seed: [0, 1, 2])")
+        require_memory(f"seeds={count}", count, CONFIGURATION_BYTES, "trainings")
         return list(range(count))
     seed = settings.get("seed", 0)
     return _values("seed", seed) if isinstance(seed, list) else [seed]

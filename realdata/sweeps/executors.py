@@ -18,6 +18,9 @@ from realdata.sweeps.jobs import Job, JobOutcome, record_failure
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
+MOST = 4096
+"""More workers or threads than that are a slip."""
+
 
 class Executor(Protocol):
     """Runs jobs by calling :func:`realdata.sweeps.jobs.run_job` for each, on any machine.
@@ -50,8 +53,8 @@ class LocalExecutor:
 
     def __init__(self, workers: int, threads: int, log_folder: Path | None = None, gpus: int = 0) -> None:
         for name, value in (("workers", workers), ("threads", threads)):
-            if value < 1:
-                raise ValueError(f"{name}={value}; allowed: >= 1")
+            if not 1 <= value <= MOST:
+                raise ValueError(f"{name}={value}; allowed: 1 to {MOST}")
         self.workers, self.threads, self.log_folder, self.gpus = workers, threads, log_folder, gpus
 
     @property

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from realdata.configuration import RunConfiguration
 from realdata.sweeps.locks import Locked, job_lock
 from realdata.versions import versions
-from sambalance_tools.files import write_text
+from sambalance_tools.files import read_json_object, write_text
 
 if TYPE_CHECKING:
     from realdata.models.classifier import Classifier
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     pass
 
 ROWS, FAILED = "rows.json", "failed.json"
+STORED_KEYS = ("configuration", "hash", "evaluation", "status", "checkpoints")
+"""What ``rows.json`` has at least."""
 
 DONE, DIVERGED, FAILURE, ELSEWHERE, WAITING = "done", "diverged", "failed", "elsewhere", "waiting"
 """Status of a job: trained and evaluated; the training loss became NaN or infinite; an error occurred; another process
@@ -102,17 +104,37 @@ def job_status(directory: Path, evaluation: Mapping[str, Any] | None = None) -> 
 
 
 def read_rows(directory: Path) -> dict[str, Any] | None:
-    """Content of ``rows.json``; None if it does not exist."""
+    """Content of ``rows.json``; None if it does not exist, a ValueError that names the file if it is damaged."""
     try:
-        return dict(json.loads((directory / ROWS).read_text(encoding="utf-8")))
+        found = read_json_object(directory / ROWS, STORED_KEYS, f"the {ROWS} of a job; remove it to evaluate anew")
+        if not is_stored_configuration(found["configuration"]) or not isinstance(found["checkpoints"], dict):
+            raise ValueError(f"{directory / ROWS} is damaged; allowed: the {ROWS} of a job; remove it to evaluate anew")
+        return found
     except FileNotFoundError:
         return None
 
 
+def is_stored_configuration(value: Any) -> bool:
+    """Whether a value of a JSON file has the form of a configuration."""
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("data"), str)
+        and all(isinstance(value.get(name), dict) for name in ("data_options", "model_options"))
+    )
+
+
 def read_failure(directory: Path) -> dict[str, Any] | None:
-    """Content of ``failed.json``: reason, traceback and configuration; None if it does not exist."""
+    """Content of ``failed.json``: reason, traceback and configuration; None if it does not exist.
+
+    Raises:
+        ValueError: names the file, if it is damaged.
+    """
     try:
-        return dict(json.loads((directory / FAILED).read_text(encoding="utf-8")))
+        allowed = f"the {FAILED} of a job; it can be removed"
+        found = read_json_object(directory / FAILED, ("reason", "configuration"), allowed)
+        if not is_stored_configuration(found["configuration"]):
+            raise ValueError(f"{directory / FAILED} is damaged; allowed: {allowed}")
+        return found
     except FileNotFoundError:
         return None
 
@@ -150,7 +172,10 @@ def _attempt(job: Job, configuration: RunConfiguration, directory: Path) -> JobO
 def record_failure(job: Job, reason: str, trace: str = "", seconds: float = 0.0) -> JobOutcome:
     """Write the reason of a failure into the job's directory and return the outcome."""
     report = {"reason": reason, "traceback": trace, "configuration": dict(job.configuration)}
-    write_text(Path(job.directory) / FAILED, json.dumps(report, indent=1))
+    try:
+        write_text(Path(job.directory) / FAILED, json.dumps(report, indent=1))
+    except OSError as error:  # on a full disk, for which the job has failed
+        reason += f" ({FAILED} could not be written either: {error.strerror})"
     return JobOutcome(RunConfiguration.from_dict(job.configuration).hash, FAILURE, reason, seconds)
 
 

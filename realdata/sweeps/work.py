@@ -9,12 +9,22 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from realdata.configuration import RunConfiguration
 from realdata.settings.plan import Plan
 from realdata.sweeps.executors import Executor, LocalExecutor
-from realdata.sweeps.jobs import DIVERGED, DONE, ELSEWHERE, FAILURE, Job, JobOutcome, job_status
-from sambalance_tools.files import write_text
+from realdata.sweeps.jobs import (
+    DIVERGED,
+    DONE,
+    ELSEWHERE,
+    FAILURE,
+    Job,
+    JobOutcome,
+    is_stored_configuration,
+    job_status,
+)
+from sambalance_tools.files import read_json_object, write_text
 
 
 def add_executor_flags(made: argparse.ArgumentParser) -> None:
@@ -62,10 +72,19 @@ def rootless_jobs(plan: Plan, out: Path, device: str) -> list[Job]:
     ]  # fmt: skip
 
 
+def read_plan_file(path: Path) -> dict[str, Any]:
+    """Configurations by hash of a ``plan.json``; a ValueError that names the file if it is damaged."""
+    found = read_json_object(path, (), "the plan.json of a sweep; it can be removed")
+    for name, configuration in found.items():
+        if not is_stored_configuration(configuration):
+            raise ValueError(f"{path}, {name}: {configuration!r} is no configuration; the file can be removed")
+    return found
+
+
 def record_plan(out: Path, configurations: Sequence[RunConfiguration]) -> None:
     """Write what was planned into ``plan.json``, so that tables can show which planned runs are missing."""
     path = out / "plan.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    known = read_plan_file(path) if path.exists() else {}
     known |= {configuration.hash: configuration.as_dict() for configuration in configurations}
     write_text(path, json.dumps(known, indent=1, sort_keys=True))
 
@@ -83,6 +102,14 @@ def local_executor(workers: int | None, threads: int | None, out: Path, device: 
     logs = out / "logs"
     logs.mkdir(exist_ok=True)
     return LocalExecutor(workers, threads, logs, gpus)
+
+
+def require_device(device: str) -> None:
+    """Check, before any work is done, that a device can be used; a ValueError lists those that can."""
+    if device not in ("auto", "cpu"):
+        from realdata.models.device import choose_device
+
+        choose_device(device)
 
 
 def gpu_count(device: str) -> int:

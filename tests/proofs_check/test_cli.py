@@ -12,12 +12,20 @@ import pytest
 
 import toymodels.theory as theory
 from proofs_check.cli import main
+from sambalance_tools.command_line import run_command
 
 COMMAND = [sys.executable, "-m", "proofs_check"]
 
 
+def status_of(arguments):
+    """The exit status of the command."""
+    with pytest.raises(SystemExit) as stop:
+        run_command(main, arguments)
+    return stop.value.code
+
+
 def test_table_and_exit_status_of_a_proved_claim(capsys):
-    assert main(["--claim", "C3", "--claim", "c12", "-j", "1"]) == 0
+    main(["--claim", "C3", "--claim", "c12", "-j", "1"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["claim", "status", "method", "seconds"]
     assert [line.split()[:2] for line in lines[1:3]] == [["C3", "proved"], ["C12", "proved"]]
@@ -26,30 +34,30 @@ def test_table_and_exit_status_of_a_proved_claim(capsys):
 
 def test_a_failed_claim_gives_exit_status_1_and_says_where(capsys, monkeypatch):
     monkeypatch.setattr(theory, "suppression_factor", lambda ratio: 1 + ratio)
-    assert main(["--claim", "C3", "-j", "1"]) == 1
+    with pytest.raises(SystemExit) as stop:
+        main(["--claim", "C3", "-j", "1"])
+    assert stop.value.code == 1
     out = capsys.readouterr().out
     assert "toymodels.theory.suppression_factor" in out
     assert out.splitlines()[-1] == "0 of 1 claims proved; failed: C3"
 
 
 def test_unknown_claim_gives_exit_status_2(capsys):
-    assert main(["--claim", "C99"]) == 2
+    assert status_of(["--claim", "C99"]) == 2
     assert "unknown claim C99; known: C1, C2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("jobs", ["0", "-3", "two"])
 def test_jobs_must_be_a_positive_whole_number(jobs, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["-j", jobs])
-    assert stop.value.code == 2
+    assert status_of(["-j", jobs]) == 2
     assert "is not a whole number >= 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--json", "--html", "--latex"])
 def test_an_unwritable_path_is_found_before_the_work(option, tmp_path, capsys):
     started = time.perf_counter()
-    assert main([option, str(tmp_path / "missing" / "out")]) == 2
-    assert main([option, str(tmp_path)]) == 2
+    assert status_of([option, str(tmp_path / "missing" / "out")]) == 2
+    assert status_of([option, str(tmp_path)]) == 2
     assert time.perf_counter() - started < 1
     err = capsys.readouterr().err
     assert "there is no directory" in err
@@ -59,7 +67,7 @@ def test_an_unwritable_path_is_found_before_the_work(option, tmp_path, capsys):
 def test_reports_of_two_processes(tmp_path, capsys):
     paths = {name: tmp_path / f"out.{name}" for name in ("json", "html", "latex")}
     arguments = [x for name, path in paths.items() for x in (f"--{name}", str(path))]
-    assert main(["--claim", "C3", "--claim", "C8", "-j", "2", *arguments]) == 0
+    main(["--claim", "C3", "--claim", "C8", "-j", "2", *arguments])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.html", "out.json", "out.latex"]  # no temporary files
     rows = json.loads(paths["json"].read_text())
     assert [row["claim"] for row in rows] == ["C3", "C8"]

@@ -439,7 +439,7 @@ def test_a_missing_root_is_found_before_any_job(tmp_path: Path, capsys: pytest.C
     for arguments, message in [
         (["--data", "fake", "--root", "nowhere"], "root='nowhere' of fake is not a folder"),
         (["--data", "fake"], "root of fake is not given"),
-        (["--data", "fake", "--root", str(tmp_path), "--workers", "0"], "workers=0; allowed: >= 1"),
+        (["--data", "fake", "--root", str(tmp_path), "--workers", "0"], "workers=0; allowed: 1 to 4096"),
     ]:
         with pytest.raises(SystemExit) as stop:
             run_command(sweep.main, [*arguments, "--out", str(tmp_path / "out")])

@@ -11,6 +11,7 @@ import numpy as np
 from kernels.problem import TrainingProblem
 from sambalance_tools.arrays import FloatArray
 from sambalance_tools.checks import require_whole
+from sambalance_tools.memory import require_memory
 from sambalance_tools.progress import Progress
 from toymodels import theory
 from toymodels.flows.problem import FlowProblem, FlowResult
@@ -19,6 +20,9 @@ from toymodels.rules import rule
 
 if TYPE_CHECKING:
     import xarray as xr
+
+LEAST, MOST = 1e-9, 1e9
+"""Weights and learning rates beyond these leave float64 when they are squared or divided by."""
 
 TIME_LIMIT = 1e6
 """Longest training, in units of eta * steps, that is searched for a loss level."""
@@ -163,13 +167,16 @@ def run_filter(
     """
     require_whole("features", features, least=2)
     low, high = strengths
-    if not 0 < low < high:
-        raise ValueError(f"strengths={strengths}; allowed: 0 < low < high")
-    if not (init > 0 and eta > 0):
-        raise ValueError(f"init={init:g}, eta={eta:g}; allowed: > 0")
+    if not 0 < low < high < np.inf:
+        raise ValueError(f"strengths={strengths}; allowed: 0 < low < high, finite")
+    for name, value in (("init", init), ("eta", eta)):
+        if not LEAST <= value <= MOST:
+            raise ValueError(f"{name}={value:g}; allowed: a number in [{LEAST:g}, {MOST:g}]")
     radii = np.array(sorted(set(float(r) for r in rho)))
     if (radii < 0).any() or not np.isfinite(radii).all():
         raise ValueError(f"rho={radii.tolist()}; allowed: >= 0")
+    # Of the flow's solver, a hundred numbers per feature and radius.
+    require_memory(f"features={features}, {len(radii)} radii", features * len(radii), 800, "features of a run")
     mu = np.linspace(low, high, features)
     start_loss = float(np.log1p(np.exp(-(mu * init**2).sum())))
     ordered = tuple(sorted((float(level) for level in levels), reverse=True))

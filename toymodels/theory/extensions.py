@@ -72,7 +72,21 @@ def last_layer_phantom_margins(
 
     Returns:
         ``[S]`` phantom margins.
+
+    Raises:
+        ValueError: names an argument that has another shape.
     """
+    if np.ndim(features) != 2:
+        raise ValueError(f"features has shape {np.shape(features)}; allowed: [S, D]")
+    wanted = np.shape(features)[:1]
+    for name, array in (
+        ("margins", margins),
+        ("labels", labels),
+        ("sample_weights", sample_weights),
+        ("example_weights", example_weights),
+    ):
+        if np.shape(array) != wanted:
+            raise ValueError(f"{name} has shape {np.shape(array)}; allowed: [{wanted[0]}], one number per sample")
     direction = features.T @ (sample_weights * example_weights * labels)
     length = sqrt(direction @ direction)
     if length == 0:

@@ -10,6 +10,7 @@ import numpy as np
 
 from sambalance_tools.arrays import FloatArray
 from sambalance_tools.checks import require_whole
+from sambalance_tools.memory import require_memory
 from sambalance_tools.progress import Progress
 from sambalance_tools.tables import text_table
 from toymodels import theory
@@ -28,6 +29,9 @@ from toymodels.sweep import Sweep
 ETA = 0.01
 TIME = 12.0
 MOMENTS = 49
+
+CONFIGURATION_BYTES = 16 * 4 * MOMENTS
+"""Memory of a configuration: its coefficients at all moments, of the simulation, of half its step and of the flow."""
 
 SMALLEST_COEFFICIENT = 2e-3
 """Runs are compared until a coefficient falls below this: near zero the perturbation's direction flips from step to
@@ -146,6 +150,7 @@ def run_validation(
     pairs = [(data, studied) for studied in rules for data in data_kinds]
     require_whole("configurations", configurations, least=len(pairs))
     require_whole("seed", seed, least=0)
+    require_memory(f"configurations={configurations}", configurations, CONFIGURATION_BYTES, "configurations")
     each = -(-configurations // len(pairs))
     results = []
     for i, (data, studied) in enumerate(pairs):
