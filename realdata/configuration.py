@@ -157,8 +157,8 @@ class RunConfiguration:
         if self.method == "sgd" and self.effect != "full":
             raise ValueError(f"effect={self.effect!r} with method='sgd'; allowed: 'full'")
         if self.sam_until is not None:
-            allowed = f"a finite number above sam_from={self.sam_from}, or None"
-            _require("sam_until", self.sam_until, lambda value: value > self.sam_from, allowed)
+            ends = f"a finite number above sam_from={self.sam_from}, or None"
+            _require("sam_until", self.sam_until, lambda value: value > self.sam_from, ends)
             object.__setattr__(self, "sam_until", float(self.sam_until))
         if self.sam_from >= self.epochs:
             raise ValueError(f"sam_from={self.sam_from!r} with epochs={self.epochs}; allowed: below the epochs")

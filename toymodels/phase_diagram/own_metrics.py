@@ -74,7 +74,7 @@ def map_metric(
         raise ValueError(f"name={name!r}; allowed: a name other than {', '.join(METRICS)}")
 
     def register(values: Values) -> Values:
-        OWN_METRICS[name] = OwnMetric(values, MapStyle(label, colours, centre, limits, linear_below))
+        OWN_METRICS[name] = OwnMetric(values, MapStyle(label, colours, centre, limits, linear_below=linear_below))
         return values
 
     return register
