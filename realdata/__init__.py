@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from realdata.datasets.base import Card, ImageData
     from realdata.measures.evaluate import evaluate
     from realdata.measures.extraction import extract
+    from realdata.measures.own_network import probe_network
     from realdata.measures.probe import probe
     from realdata.measures.protocols import Protocol
     from realdata.results.parquet import read_results
@@ -40,6 +41,7 @@ __all__ = [
     "load",
     "load_checkpoint",
     "probe",
+    "probe_network",
     "read_results",
     "read_run",
     "train",
@@ -56,6 +58,7 @@ _MODULES = {
     "load": "datasets",
     "load_checkpoint": "training.loading",
     "probe": "measures.probe",
+    "probe_network": "measures.own_network",
     "read_results": "results.parquet",
     "read_run": "training.checkpoints",
     "train": "training.train",

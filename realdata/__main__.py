@@ -5,6 +5,7 @@
     python -m realdata sweep plan.yaml                        train many times, write one table of results
     python -m realdata report --out out/sweep                 make tables and figures from a sweep
     python -m realdata predict --data celeba --root data      test the theory's predictions
+    python -m realdata probe celeba --checkpoint my.pt ...    measure a network of your own, trained elsewhere
     python -m realdata phase_plane --out out/predict          draw real networks in the theory's phase plane
     python -m realdata phase_diagram --data celeba            draw a phase diagram of heads on real features
     python -m realdata download mnist --root data             download MNIST, Fashion-MNIST or CIFAR-10
@@ -20,7 +21,7 @@ from collections.abc import Sequence
 
 from sambalance_tools.command_line import run_command
 
-COMMANDS = ("check", "run", "sweep", "report", "predict", "phase_plane", "phase_diagram", "download")
+COMMANDS = ("check", "run", "sweep", "report", "predict", "probe", "phase_plane", "phase_diagram", "download")
 """Each command is the function ``main`` of its module in :mod:`realdata.commands`, imported when it is called."""
 
 

@@ -147,6 +147,8 @@ class Sweep:
         what = f"data={self.data.kind!r} with {len(self.data.features)} features"
         if isinstance(self.network, Patches):
             raise ValueError(f"{what}: a patches network has two patterns; allowed: network diagonal, linear or relu")
+        if self.suppression:
+            raise ValueError(f"{what}: suppression is that of two features; allowed: suppression=False")
         if self.probe_noise:
             raise ValueError(f"{what}: the probe knows two attributes; allowed: probe_noise=0")
 

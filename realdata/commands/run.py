@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     named = given[0] if given and not given[0].startswith("-") else None
     options = parser(named).parse_args(given)
     root = root_folder(options.root)
-    configuration = complete(_settings(options))
+    configuration = complete(settings_of(options))
     require_device(options.device or "auto")
     require_whole("evaluation_seed", options.evaluation_seed or 0, 0, MOST_SEED)
     out = writable_directory(options.out)
@@ -87,9 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"diverged: {outcome.reason}; a smaller --lr or --rho may help")
 
 
-def _settings(options: argparse.Namespace) -> dict[str, Any]:
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     """The settings that were given, by the names of :class:`RunConfiguration`."""
-    values = {name: getattr(options, name) for name in HELP if getattr(options, name) is not None}
+    values = {name: getattr(options, name) for name in HELP if getattr(options, name, None) is not None}
     data_options: dict[str, Any] = single_values(options.data_option, "--data-option")
     for name, value in vars(options).items():
         option = name.removeprefix("data_option_")

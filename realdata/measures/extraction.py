@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from realdata.datasets.base import ImageData
 from realdata.datasets.batches import Normalization, Rows, RowSource, chunks_of, in_memory
 from realdata.models.classifier import Classifier
+from realdata.models.own import wrap
 from realdata.models.small import GlobalMean, HalfMeans
 
 
@@ -48,15 +49,17 @@ def batches_of(data: ImageData, rows: Rows, size: int, model: Classifier | None 
 
 @torch.no_grad()
 def extract(
-    model: Classifier, data: ImageData, rows: Rows, *, batch_size: int = 128, readouts: Sequence[str] = ()
+    model: nn.Module, data: ImageData, rows: Rows, *, batch_size: int = 128, readouts: Sequence[str] = ()
 ) -> Extracted:
     """Features and logits of rows, in evaluation mode, on the device of the model, in float32.
 
     Args:
+        model: a :class:`Classifier`, or any module with a linear last layer, see :func:`realdata.models.own.wrap`.
         rows: int64 [n].
         batch_size: images per forward pass; changes the result only by rounding.
         readouts: some of :data:`realdata.measures.protocols.READOUTS`, computed in the same forward pass.
     """
+    model = wrap(model)
     was_training = model.training
     model.eval()
     features, logits = [], []

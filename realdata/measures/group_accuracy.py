@@ -7,9 +7,11 @@
 
 A group without images has no accuracy (NaN) and is left out of all four.
 
-Intervals of one group are Wilson's (1927). Those of the averages are percentiles of a bootstrap over the images, in
-which groups keep their sizes. Each draw has its own worst group. With many small groups, the worst group of a draw is
-worse than that of the data, so the interval is widened, if needed, to contain the value.
+Intervals over images: Wilson's (1927) for one group and for ``raw``, which is one share. For ``mean`` and ``adjusted``
+the groups' Wilson intervals are combined (Zou, Huang & Zhang 2009: distances to each bound add up in squares). That of
+``worst`` is a percentile of a bootstrap, in which groups keep their sizes and each draw has its own worst group; with
+many small groups the worst of a draw is worse than that of the data, so it is widened, if needed, to contain the value.
+Where all draws are alike, as without any error, it is Wilson's of the worst group: no error is no certainty.
 """
 
 from __future__ import annotations
@@ -39,6 +41,11 @@ class ShareEstimate:
     low: float
     high: float
     n: int
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The interval's ends."""
+        return self.low, self.high
 
     def complement(self) -> ShareEstimate:
         """1 - share: the error if this is an accuracy."""
@@ -107,13 +114,13 @@ class GroupAccuracy:
         draws: int = BOOTSTRAP_DRAWS,
         seed: int = 0,
     ) -> ShareEstimate:
-        """One of :data:`AVERAGES` with a bootstrap interval.
+        """One of :data:`AVERAGES` with its interval.
 
         Args:
             kind: which average.
             train_count: ``[G]`` group sizes in the training set, for ``"adjusted"``.
             confidence: confidence level of the interval, in (0, 1).
-            draws, seed: number of bootstrap draws and their seed.
+            draws, seed: number of bootstrap draws of ``"worst"``, and their seed.
 
         Raises:
             ValueError: for an unknown kind; ``"adjusted"`` without sizes, or with sizes that are zero for every group
@@ -126,15 +133,22 @@ class GroupAccuracy:
         if not n:
             return ShareEstimate(math.nan, math.nan, math.nan, 0)
         accuracy, count = self.accuracy[present], self.count[present]
-        drawn = np.random.default_rng(seed).binomial(count, accuracy, size=(draws, len(count))) / count
-
-        def statistic(values: FloatArray) -> FloatArray:
-            return values.min(axis=-1) if kind == "worst" else values @ weights / weights.sum()
-
-        tail = (1 - confidence) / 2
-        low, high = np.quantile(statistic(drawn), [tail, 1 - tail])
-        value = float(statistic(accuracy))
-        return ShareEstimate(value, min(value, float(low)), max(value, float(high)), n)
+        if kind == "raw":
+            right = int(self.correct.sum())
+            return ShareEstimate(right / n, *wilson(right, n, confidence), n)
+        bounds = np.array([self.group(int(g), confidence).bounds for g in np.flatnonzero(present)])
+        if kind == "worst":
+            drawn = np.random.default_rng(seed).binomial(count, accuracy, size=(draws, len(count))) / count
+            tail = (1 - confidence) / 2
+            low, high = np.quantile(drawn.min(axis=1), [tail, 1 - tail])
+            worst = int(accuracy.argmin())
+            value = float(accuracy[worst])
+            low, high = bounds[worst] if low == high else (min(value, low), max(value, high))
+            return ShareEstimate(value, float(low), float(high), n)
+        share = weights / weights.sum()
+        value = float(accuracy @ share)
+        down, up = np.sqrt((share**2) @ (bounds - accuracy[:, None]) ** 2)
+        return ShareEstimate(value, max(0.0, value - float(down)), min(1.0, value + float(up)), n)
 
     def _weights(self, kind: str, train_count: IntArray | None) -> FloatArray:
         if kind != "adjusted":

@@ -56,6 +56,12 @@ def print_run(directory: Path, *, every_metric: bool = False) -> None:
     print(f"  {directory}")
 
 
+def print_rows(rows: list[dict[str, Any]], title: str) -> None:
+    """Print the main measures of one network, one a line."""
+    lines = [(heading, main_row(rows, metric, attribute)) for metric, attribute, heading in MAIN]
+    print(text_table([[heading, shown(row)] for heading, row in lines if row is not None], ["measure", "value"], title))
+
+
 def _relative(stored: dict[str, Any]) -> str:
     """The relative radius of a run with a perturbation; runs of earlier versions have none."""
     rows = [row for each in stored["checkpoints"].values() for row in each["rows"]]

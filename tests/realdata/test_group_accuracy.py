@@ -64,6 +64,19 @@ def test_bootstrap_intervals_of_the_averages_cover_as_often_as_they_say() -> Non
     assert all(0.90 <= hits / 400 <= 0.98 for hits in covered.values()), covered
 
 
+@pytest.mark.parametrize("kind", AVERAGES)
+def test_no_error_at_all_is_no_certainty(kind: str) -> None:
+    """0 errors of 48: the interval reaches as far as Wilson's of the images that the average rests on."""
+    found = GroupAccuracy(np.array([24, 24]), np.array([24, 24]), ("a", "b"))
+    estimate = found.average(kind, train_count=np.array([10, 30]))
+    assert (estimate.value, estimate.high) == (1.0, 1.0)
+    below, least = wilson(24, 24)[0], wilson(48, 48)[0]
+    assert below <= estimate.low <= least + 0.02
+    error = estimate.complement()
+    assert error.low == 0.0
+    assert error.high > 0.05
+
+
 def test_the_worst_of_many_small_groups_lies_in_its_interval() -> None:
     many = GroupAccuracy(np.full(100, 16), np.full(100, 20), tuple(map(str, range(100))))
     found = many.average("worst")
