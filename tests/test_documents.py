@@ -74,6 +74,9 @@ def small(command: str) -> tuple[str, list[str]] | None:
 
 def run_commands(text: str) -> None:
     """Run the lines of a ``bash`` block: commands of :data:`SMALL` small and in this process, the others by bash."""
+    if "<<" in text:  # files are written in the shell's own way
+        run_bash(text)
+        return
     lines = text.strip().replace("\\\n", " ").splitlines()
     for is_small, group in itertools.groupby(lines, lambda line: small(line) is not None):
         if not is_small:

@@ -91,7 +91,10 @@ class Sweep:
                 if name in axes or values[name] != parameter(name).default:
                     raise ValueError(f"{name} is a parameter of patches networks; allowed: with network patches only")
         count = self.seeds if isinstance(self.seeds, (int, np.integer)) else np.size(self.seeds)
-        require_sweep_memory(self.network, values, axes, count, np.size(self.loss_levels), np.size(self.record_steps))
+        if count < _LARGEST_SEED:  # else the seeds are refused as such
+            require_sweep_memory(
+                self.network, values, axes, count, np.size(self.loss_levels), np.size(self.record_steps)
+            )
         seeds = _seeds(self.seeds)
         levels = _numbers("loss_levels", self.loss_levels)
         if not all(math.isfinite(level) and level > 0 for level in levels) or len(set(levels)) < len(levels):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from realdata.html.verdicts import Verdicts, difference_words
+from realdata.html.verdicts import Verdicts, difference_words, number_of
 from realdata.predictions.prediction import ABSENT, CONTRADICTED, HOLDS, NO_RANGE, REVERSED
 from realdata.results.summary import ALL_TARGETS, MEASURES, Panel, ceiling_of, rule_name, rule_of, values_of
 from realdata.results.tables import excludes_zero
@@ -158,7 +158,7 @@ def top_of(verdicts: Verdicts | None, found: Sequence[Group], runs: Runs) -> Top
         answer = _answer_without_verdicts(found)
     else:
         names = [each.name for each in verdicts.predicted]
-        span = f"prediction {names[0]}" if len(names) == 1 else f"predictions {names[0]} to {names[-1]}"
+        span = f"prediction {names[0]}" if len(names) == 1 else f"predictions {_in_spans(names)}"
         asked = (
             f"{'Does' if len(names) == 1 else 'Do'} the theory's {span} of what SAM does to easy and hard features hold"
             " for networks trained on real images?"
@@ -171,6 +171,17 @@ def top_of(verdicts: Verdicts | None, found: Sequence[Group], runs: Runs) -> Top
 
 FURTHER = {REVERSED: "are reversed", ABSENT: "are absent", NO_RANGE: "have no dynamic range"}
 """Words for verdicts that are only mentioned where they are given."""
+
+
+def _in_spans(names: Sequence[str]) -> str:
+    """``R1 to R8, R12, R13``."""
+    spans: list[list[str]] = []
+    for name in names:
+        if spans and number_of(name) == number_of(spans[-1][-1]) + 1:
+            spans[-1].append(name)
+        else:
+            spans.append([name])
+    return ", ".join(f"{span[0]} to {span[-1]}" if len(span) > 2 else ", ".join(span) for span in spans)
 
 
 def _answer(verdicts: Verdicts) -> str:

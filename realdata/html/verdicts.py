@@ -32,6 +32,11 @@ def difference_words(differences: Sequence[str] | None) -> str:
     return " and ".join(DIFFERENCE_WORDS[each] for each in differences)
 
 
+def number_of(prediction: str) -> int:
+    """12 for "R12", so that it comes after "R2"."""
+    return int("".join(filter(str.isdigit, prediction)) or 0)
+
+
 @dataclass(frozen=True)
 class Line:
     """One number of a finding: for a part of a prediction, or for the whole prediction if it has no parts.
@@ -167,7 +172,7 @@ def read_verdicts(out: Path) -> Verdicts | None:
     places = _places([row for row in rows if row["data"] != ALL_DATA], details.get("data", []))
     predicted = tuple(
         _predicted(name, each, [row for row in rows if row["prediction"] == name], places)
-        for name, each in sorted(details["predictions"].items())
+        for name, each in sorted(details["predictions"].items(), key=lambda entry: number_of(entry[0]))
     )
     return Verdicts(places, predicted, details, any(row["p_corrected"] is not None for row in rows))
 

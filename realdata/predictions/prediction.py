@@ -140,7 +140,7 @@ class RealPrediction:
 
     Attributes:
         name: "R1", "R2", ... title: a few words. statement: what is predicted.
-        claim: the claims of docs/theory.md behind it. estimator: what is measured. rule: how it is decided.
+        claim: the claims of docs/theory.md behind it, if any. estimator: what is measured. rule: how it is decided.
         parts: see :class:`PartSpec`. needs: parts of the trainings (:data:`realdata.predictions.runs.PARTS`), or
             "filter" for the measurement of R7.
         judge: function from the data of one base setting to the evidence.

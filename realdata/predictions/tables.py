@@ -159,7 +159,10 @@ def verdict_text(rows: Sequence[Mapping[str, Any]], predictions: Sequence[RealPr
         verdict_summary(rows, predictions),
         reason_list(rows),
         "## What was predicted\n",
-        *(f"- **{p.name} {p.title}** ({p.claim}): {p.statement}. Rule: {p.rule}." for p in predictions),
+        *(
+            f"- **{p.name} {p.title}**{f' ({p.claim})' if p.claim else ''}: {p.statement}. Rule: {p.rule}."
+            for p in predictions
+        ),
     ]
     return "\n".join(parts) + "\n"
 

@@ -169,7 +169,7 @@ def first_training_loss(directory: Path) -> float | None:
             first = json.loads(file.readline())
     except (OSError, json.JSONDecodeError):
         return None
-    loss = first["training_loss"] if first["step"] == 0 else None
+    loss = first.get("training_loss") if first["step"] == 0 else None
     return None if loss is None else float(loss)
 
 

@@ -99,6 +99,7 @@ def test_there_is_a_flag_for_every_setting_and_each_arrives(tmp_path: Path) -> N
         "effect": "weights", "rho": 0.3, "base": "adam", "lr": 0.01, "momentum": 0.8, "weight_decay": 1e-4,
         "batch_size": 64, "epochs": 3, "schedule": "step", "warmup_epochs": 0.5, "levels": [0.3, 0.1],
         "stop_level": 0.02, "evaluations_per_epoch": 2, "evaluation_examples": 500, "seed": 7, "precision": "bfloat16",
+        "sam_from": 0.5, "sam_until": 2.5,
     }  # fmt: skip
     fields = {entry.name for entry in dataclasses.fields(RunConfiguration)}
     assert set(values) == fields - {"data", "data_options", "model_options"}
