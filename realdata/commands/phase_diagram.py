@@ -193,6 +193,10 @@ def _table(options: argparse.Namespace) -> FeatureTable:
     """Features of the images, at most as many images as asked for."""
     if not options.data:
         raise ValueError("--data is not given; allowed: the name of a data set with an easy and a hard attribute")
+    if options.weights is not None and options.embedding == "pixels":
+        raise ValueError(f"--weights={options.weights} with --embedding pixels; allowed: with frozen:NAME")
+    if options.weights not in (None, "imagenet") and not Path(options.weights).is_file():
+        raise ValueError(f"--weights={options.weights} does not exist; allowed: imagenet, or a file of weights")
     root = root_folder(options.root)
     if options.examples < 8:
         raise ValueError(f"--examples={options.examples}; allowed: 8 or more, two per group")

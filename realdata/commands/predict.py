@@ -89,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = options.device or "auto"
     jobs, left_out = _jobs(request, out, device, train=not options.no_train)
     executor = local_executor(options.workers, options.threads, out, device)
+    for data, missing in request.untestable.items():
+        print(f"{data} has no easy attribute: {', '.join(missing)} cannot be tested on it", flush=True)
     todo = print_plan(jobs, executor, measure=not (options.no_estimate or options.no_train))
     if left_out:
         print(f"{left_out} unfinished trainings are left out", flush=True)

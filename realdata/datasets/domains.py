@@ -299,4 +299,5 @@ def domain_spec(folders: Folders, options: type[DomainOptions], card: Card, sour
         inspect=folders.inspect,
         source_of_files=source_of_files,
         environments=folders.environments,
+        has_easy=False,
     )

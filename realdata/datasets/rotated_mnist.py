@@ -103,4 +103,5 @@ SPEC = DataSetSpec(
     inspect=inspect,
     source_of_files="python -m realdata download mnist",
     environments=ENVIRONMENTS,
+    has_easy=False,
 )

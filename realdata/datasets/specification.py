@@ -69,6 +69,7 @@ class DataSetSpec:
         inspect: ``inspect(root, options)`` returns the contents without decoding; a ValueError if they are unusable.
         source_of_files: where the files are available.
         environments: environments that can be the ``target``; empty if the data set has none.
+        has_easy: whether its images have an easy attribute beside the hard one.
     """
 
     name: str
@@ -79,6 +80,7 @@ class DataSetSpec:
     inspect: Callable[[Path, Any], Contents]
     source_of_files: str
     environments: tuple[str, ...] = ()
+    has_easy: bool = True
 
     def make_options(self, given: Mapping[str, Scalar]) -> Any:
         """Options of the data set with these values; a ValueError names what is unknown, missing or not allowed."""

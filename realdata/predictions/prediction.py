@@ -143,6 +143,7 @@ class RealPrediction:
         claim: the claims of docs/theory.md behind it, if any. estimator: what is measured. rule: how it is decided.
         parts: see :class:`PartSpec`. needs: parts of the trainings (:data:`realdata.predictions.runs.PARTS`), or
             "filter" for the measurement of R7.
+        needs_easy: whether it can be tested only on data with an easy attribute.
         judge: function from the data of one base setting to the evidence.
         across: parts that compare data sets, by name, with functions that judge them on all data sets.
     """
@@ -157,6 +158,7 @@ class RealPrediction:
     needs: tuple[str, ...]
     judge: Callable[[PredictionData], Evidence]
     across: tuple[PartSpec, Callable[[Sequence[tuple[PredictionData, Evidence]]], Finding]] | None = None
+    needs_easy: bool = False
 
 
 def untestable(reason: str) -> Finding:

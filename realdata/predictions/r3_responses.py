@@ -69,4 +69,5 @@ PREDICTION = RealPrediction(
     parts=(PartSpec("", "hard suppression factor above the easy one", _RULE, "difference of v~/v"),),
     needs=("main",),
     judge=judge,
+    needs_easy=True,
 )

@@ -132,4 +132,5 @@ PREDICTION = RealPrediction(
     ),
     needs=("main",),
     judge=judge,
+    needs_easy=True,
 )

@@ -113,4 +113,5 @@ PREDICTION = RealPrediction(
     parts=(PartSpec("", "jacobian-only on redundant data, both effects on spurious data", _RULE, "probing error"),),
     needs=("main", "effects", "ceiling"),
     judge=judge,
+    needs_easy=True,
 )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from realdata import datasets
 from realdata.configuration import RunConfiguration
 from realdata.predictions import PREDICTIONS, runs
 from realdata.predictions.runs import Design
@@ -35,6 +36,7 @@ class Request:
     Attributes:
         bases: base settings. design: what is trained for each of them. predictions: names, in order.
         plan: all trainings, folders of data and results, evaluation. embedding: embedding for the features of R7.
+        untestable: predictions that need an easy attribute, by data set that has none.
     """
 
     bases: tuple[RunConfiguration, ...]
@@ -42,6 +44,7 @@ class Request:
     predictions: tuple[str, ...]
     plan: Plan
     embedding: str
+    untestable: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def request_of(settings: Mapping[str, Any]) -> Request:
@@ -64,11 +67,13 @@ def request_of(settings: Mapping[str, Any]) -> Request:
         raise ValueError(f"embedding={embedding!r}; allowed: pixels, or frozen:NAME")
     design = runs.design_of(given)
     bases = tuple(runs.base_settings(given, quick=quick))
-    needs = {need for name in names for need in PREDICTIONS[name].needs}
+    untestable = _untestable(bases, names)
     # Part after part, so that the comparison that most predictions need is there first.
     found: dict[str, RunConfiguration] = {}
     for part in runs.PARTS:
         for base in bases:
+            tested = [name for name in names if name not in untestable.get(base.data, ())]
+            needs = {need for name in tested for need in PREDICTIONS[name].needs}
             for each in runs.trainings(base, design, {part} & needs):
                 found.setdefault(each.hash, each)
     shared: dict[str, Any] = {name: given[name] for name in PLANNED if name in given}
@@ -77,7 +82,23 @@ def request_of(settings: Mapping[str, Any]) -> Request:
     first: dict[str, Any] = {"data": bases[0].data, "data_options": bases[0].data_options}
     plan = make_plan({**first, **shared, "probe_options": probing})
     plan = dataclasses.replace(plan, configurations=tuple(found.values()))
-    return Request(bases, design, names, plan, embedding)
+    return Request(bases, design, names, plan, embedding, untestable)
+
+
+def _untestable(bases: Sequence[RunConfiguration], names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """For each data set without an easy attribute, the predictions that need one.
+
+    Raises:
+        ValueError: if no data set can test any prediction, so that nothing is trained for nothing.
+    """
+    lacking = dict.fromkeys(base.data for base in bases if not datasets.spec(base.data).has_easy)
+    needing = tuple(name for name in names if PREDICTIONS[name].needs_easy)
+    if needing == tuple(names) and len(lacking) == len({base.data for base in bases}):
+        raise ValueError(
+            f"predictions={','.join(names)} need an easy attribute, which {', '.join(lacking)} has not; allowed: "
+            f"{', '.join(name for name, each in PREDICTIONS.items() if not each.needs_easy)}, or other data"
+        )
+    return {data: needing for data in lacking if needing}
 
 
 def _chosen(names: Any) -> tuple[str, ...]:

@@ -262,3 +262,17 @@ def test_the_share_on_a_line_s_side_counts_cells_with_a_known_side() -> None:
     share, cells = share_on_its_side(np.array([[1.0, 1.0, 1.0], [1.0, np.nan, -1.0]]), line)
     assert (share, cells) == (0.75, 4)
     assert share_on_its_side(np.full((2, 3), np.nan), line) == (None, 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--weights", "no.pt"], "--weights=no.pt with --embedding pixels; allowed: with frozen:NAME"),
+        (["--weights", "no.pt", "--embedding", "frozen:resnet18"], "--weights=no.pt does not exist"),
+    ],
+)
+def test_weights_that_are_not_there_are_refused_before_anything_is_read(given: list[str], words: str) -> None:
+    from realdata.commands import phase_diagram
+
+    with pytest.raises(ValueError, match=words):
+        phase_diagram.main(["--data", "celeba", "--root", "nowhere", *given])

@@ -80,6 +80,15 @@ def test_only_what_the_chosen_predictions_need_is_trained() -> None:
     assert [asked(name) for name in ("R8", "R12", "R13", "R1,R8")] == [20, 26, 16, 38]
 
 
+def test_what_needs_an_easy_attribute_is_not_trained_without_one() -> None:
+    both = request_of({"data": ["pacs", "cifar_mnist"], "predictions": ["R2", "R6"]})
+    assert both.untestable == {"pacs": ("R6",)}
+    effects = {each.data for each in both.plan.configurations if each.effect != "full"}
+    assert effects == {"cifar_mnist"}
+    with pytest.raises(ValueError, match="R3,R6 need an easy attribute, which pacs has not; allowed: R1, R2"):
+        request_of({"data": "pacs", "predictions": ["R3", "R6"]})
+
+
 def test_a_sweep_of_the_same_settings_has_the_same_runs() -> None:
     """Runs that a sweep has trained are not trained again: same names of the folders."""
     own = {"model": "small_cnn", "weight_decay": 5e-4, "levels": [0.5, 0.3, 0.2, 0.1, 0.05, 0.02], "epochs": 10}
