@@ -12,8 +12,11 @@ from pathlib import Path
 
 from realdata.configuration import ON_DECODE_ERROR, Scalar
 from realdata.datasets.base import ImageData
+from realdata.datasets.own import from_arrays
 from realdata.datasets.specification import DataSetSpec
 from sambalance_tools.checks import require_choice, require_whole
+
+__all__ = ["from_arrays", "from_table", "load", "names", "root_folder", "spec"]
 
 _NAMES = (
     "celeba",
@@ -27,6 +30,8 @@ _NAMES = (
     "office_home",
     "terra_incognita",
     "domain_net",
+    "table",
+    "folder",
 )
 
 
@@ -84,6 +89,20 @@ def load(
     folder = root_folder(root)
     reader = Reader(size, default_cache() if cache is None else Path(cache), lazy, progress=progress)
     return declared.load(folder, declared.make_options(options or {}), reader=reader, on_decode_error=on_decode_error)
+
+
+def from_table(file: str | os.PathLike[str], *, size: int | None = None, **options: Scalar) -> ImageData:
+    """Images of one's own in a CSV or Parquet table, see :mod:`realdata.datasets.table`.
+
+    Args:
+        file: the table. options: ``image``, ``label``, ``easy``, ``hard``, ``split`` (names of its columns), ``seed``,
+            ``title``, ``transform``.
+
+    Raises:
+        ValueError: names the file, and the row where there is one.
+    """
+    path = Path(file).expanduser()
+    return load("table", path.parent, {"file": path.name, **options}, size=size)
 
 
 def root_folder(root: str | os.PathLike[str]) -> Path:

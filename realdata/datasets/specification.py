@@ -96,6 +96,10 @@ class DataSetSpec:
                 raise ValueError(f"option {entry.name} of {self.name} is not given; {self.options_help[entry.name]}")
         return self.options(**values)
 
+    def gives_easy(self, options: Mapping[str, Scalar]) -> bool:
+        """Whether its images have an easy attribute with these options."""
+        return self.has_easy and options.get("easy", "") is not None
+
     def load(self, root: Path, options: Any, *, reader: Reader, on_decode_error: str) -> ImageData:
         """Load the data set, see :func:`realdata.datasets.load`."""
         contents = self.inspect(root, options)

@@ -91,7 +91,7 @@ def _untestable(bases: Sequence[RunConfiguration], names: Sequence[str]) -> dict
     Raises:
         ValueError: if no data set can test any prediction, so that nothing is trained for nothing.
     """
-    lacking = dict.fromkeys(base.data for base in bases if not datasets.spec(base.data).has_easy)
+    lacking = dict.fromkeys(base.data for base in bases if not datasets.spec(base.data).gives_easy(base.data_options))
     needing = tuple(name for name in names if PREDICTIONS[name].needs_easy)
     if needing == tuple(names) and len(lacking) == len({base.data for base in bases}):
         raise ValueError(

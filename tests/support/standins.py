@@ -213,3 +213,31 @@ PACS_CLASSES = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "perso
 def write_pacs(root: Path, each: int = 5) -> Path:
     """PACS with ``each`` images of each class in each environment; the folder."""
     return write_domains(root, "PACS", PACS_ENVIRONMENTS, PACS_CLASSES, each)
+
+
+OWN_CLASSES = ("cat", "dog", "red fox")
+OWN_PLACES = ("indoors", "outdoors")
+
+
+def write_own_table(root: Path, each: int = 10, split: bool = False) -> Path:
+    """``animals.csv`` with ``each`` images of three classes at two places, and the images; the table."""
+    generator = np.random.default_rng(5)
+    rows = []
+    for number in range(6 * each):
+        kind, place = number % 3, number // 3 % 2
+        name = f"pictures/{number:03}.png"
+        pixels = photograph(2 * kind + place, 6, (12, 14), generator)
+        write_image(root / name, pixels)
+        part = [("train", "val", "test")[number // 6 % 3]] if split else []
+        rows.append([name, OWN_CLASSES[kind], OWN_PLACES[place], *part])
+    return write_table(root / "animals.csv", ["image", "animal", "place", *["part"] * split], rows)
+
+
+def write_own_folders(root: Path, each: int = 6, splits: Sequence[str] = ("train", "val", "test")) -> Path:
+    """``SPLIT/CLASS/N.png``, or ``CLASS/N.png`` without splits; the root."""
+    generator = np.random.default_rng(6)
+    for part in splits or ("",):
+        for kind, name in enumerate(OWN_CLASSES):
+            for number in range(each):
+                write_image(root / part / name / f"{number}.png", photograph(kind, 3, (12, 12), generator))
+    return root
