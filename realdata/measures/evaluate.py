@@ -16,9 +16,10 @@ Splits and metrics:
                 mean over one half.
 ``probe_dfr``   of a final checkpoint, if the protocol asks for it: the same as ``probe`` by the protocol ``dfr``.
 ``train``, ``validation``, ``test``
-                ``loss`` (nats), ``accuracy``, ``mean_group_accuracy``, ``worst_group_accuracy``, ``adjusted_accuracy``,
-                ``group_accuracy``, ``most_predicted_share`` (share of the most frequent prediction: 1 if the network
-                has collapsed). ``train`` is a fixed random part, of ``Protocol.train_examples`` images.
+                ``loss`` (nats), ``accuracy``, ``mean_group_accuracy``, ``worst_group_accuracy``, ``adjusted_accuracy``
+                and ``adjusted_loss`` (groups weighted by their sizes in training), ``group_accuracy``,
+                ``most_predicted_share`` (share of the most frequent prediction: 1 if the network has collapsed).
+                ``train`` is a fixed random part, of ``Protocol.train_examples`` images.
 ``train``       ``training_loss``, that of the checkpoint; ``easy_association``, Cramer's V of label and easy attribute
                 in the whole training set (1: redundant, one determines the other); and the example weights
                 at the real and phantom parameters, see :mod:`realdata.measures.example_weight_rows`.
@@ -252,8 +253,10 @@ def _accuracy_rows(
     label, predicted = data.label[rows], logits.argmax(axis=1)
     right = GroupAccuracy.of(predicted == label, data.group[rows], data.group_names)
     train_count = np.bincount(data.group[data.rows(TRAIN)], minlength=len(data.group_names))
+    losses = example_losses(logits, label)
     found = [
-        _loss_row(split, logits, label),
+        row(split, "loss", float(losses.mean()), n=len(losses)),
+        row(split, "adjusted_loss", adjusted_loss(losses, data.group[rows], train_count), n=len(losses)),
         row(split, "most_predicted_share", float(np.bincount(predicted).max() / len(predicted)), n=len(predicted)),
     ]
     for metric, kind in AVERAGE_METRICS.items():
@@ -270,10 +273,24 @@ def _accuracy_rows(
     return found
 
 
-def _loss_row(split: str, logits: NDArray[np.float32], label: IntArray) -> Row:
+def example_losses(logits: NDArray[np.float32], label: IntArray) -> FloatArray:
+    """Cross-entropy of each image [n], in nats."""
     # -log p_y = log(1 + exp(-margin)), without the cancellation of a log-softmax in single precision.
-    loss = np.logaddexp(0.0, weight_logits(logits, label))
-    return row(split, "loss", float(loss.mean()), n=len(loss))
+    return np.logaddexp(0.0, weight_logits(logits, label))
+
+
+def adjusted_loss(losses: FloatArray, group: IntArray, train_count: IntArray) -> float | None:
+    """Mean over groups of their mean losses, weighted by the groups' sizes in the training set.
+
+    An estimate of the loss on new images that are correlated as the training images are; None if no group of the
+    training set is among the images.
+    """
+    count = np.bincount(group, minlength=len(train_count))
+    present = (count > 0) & (train_count > 0)
+    if not present.any():
+        return None
+    means = np.bincount(group, weights=losses, minlength=len(train_count))[present] / count[present]
+    return float(np.average(means, weights=train_count[present]))
 
 
 def _probe_rows(data: ImageData, attribute: str, result: ProbeResult, split: str) -> list[Row]:

@@ -206,3 +206,12 @@ def test_data_without_images_for_the_probe_are_refused() -> None:
     bare = dataclasses.replace(data, probe_split=np.full(len(data), UNUSED, dtype=np.int8))
     with pytest.raises(ValueError, match="Made up has no images to fit a probe on"):
         evaluate(trained(data, 1), bare, CONFIGURATION, protocol=QUICK)
+
+
+def test_the_adjusted_loss_weights_groups_as_training_does() -> None:
+    """Groups with mean losses 1 and 3; nine of ten training images are of the first; a third is not measured."""
+    from realdata.measures.evaluate import adjusted_loss
+
+    losses, group = np.array([0.5, 1.5, 3.0]), np.array([0, 0, 1])
+    assert adjusted_loss(losses, group, np.array([9, 1, 5])) == pytest.approx(0.9 * 1 + 0.1 * 3)
+    assert adjusted_loss(losses, group, np.array([0, 0, 5])) is None

@@ -71,7 +71,11 @@ def spec(name: str) -> Any:
         return found[name](**{key: convert_value(key, value, kinds[key]) for key, value in given.items()})
 
     return types.SimpleNamespace(
-        name=name, options=found[name], make_options=make_options, options_help={"seed": "of the pairing"}
+        gives_easy=lambda given: True,
+        name=name,
+        options=found[name],
+        make_options=make_options,
+        options_help={"seed": "of the pairing"},
     )
 
 

@@ -83,8 +83,11 @@ def rows_of(world: World, configuration: RunConfiguration, level: float | None) 
         row("probe_placed", "mean_group_probing_error", hard, "hard"),
         *(row("probe", "group_probing_error", hard, "hard", group) for group in groups),
         row("train", "most_predicted_share", 1.0 if collapsed else 0.6),
-        row("validation", "accuracy", accuracy),
-        row("validation", "loss", 1 - accuracy),
+        row("validation", "adjusted_accuracy", accuracy),
+        row("validation", "adjusted_loss", 1 - accuracy),
+        # On images without the training's correlation the order is another one.
+        row("validation", "accuracy", 1 - accuracy),
+        row("validation", "loss", accuracy),
         row("train", "gini_real", gini),
         row("train", "gini_phantom", gini + world.gini_phantom * (1 + 0.1 * rng.standard_normal())),
         row("train", "head_response_real", world.response["hard"], "hard"),
