@@ -187,7 +187,7 @@ data_kind('bogus') -> data='bogus'
 Sweep(seeds=0) -> seeds=0; allowed: a whole number >= 1
 Sweep(seeds=True) -> seeds=True; allowed: a whole number >= 1
 Sweep(seeds=10**12) -> seeds 1,000,000,000,000: ... runs need about
-Sweep(seeds=10**30) -> seeds 1,000,000,...: ... runs need about
+Sweep(seeds=10**30) -> seeds=1000000...; allowed: a number from 1 to
 Sweep(loss='bogus') -> loss='bogus' is not known; allowed: logistic, exponential, squared
 Sweep(values={'bogus': 1}) -> parameter 'bogus' is not known; allowed: rho
 Sweep(axes={'bogus': [1]}) -> parameter 'bogus' is not known; allowed: rho
@@ -279,7 +279,7 @@ sam(rho=np.inf) -> ...rho...=inf; allowed:
 sam(norm='bogus') -> norm='bogus' is not known; allowed: l2, linf, adaptive, none
 sam(effect='bogus') -> effect='bogus' is not known; allowed: full, weights, jacobian
 sam(perturb='bogus') -> perturb='bogus'; allowed: 'all', 'last-layer'
-sam(eta=-1) -> eta=-1; allowed: a number >= 0
+sam(eta=-1) -> eta=-1; allowed: a finite number >= 0
 sam(micro_batch_perturbation='x') -> micro_batch_perturbation='x' is not known; allowed: global, local
 sam(process_perturbation='x') -> process_perturbation='x' is not known; allowed: global, local
 sam(accumulate='x') -> accumulate='x' is not known; allowed: mean, sum
