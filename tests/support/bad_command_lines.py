@@ -96,7 +96,7 @@ PHASE_DIAGRAM = """
 # seeds, and how much fits
 --seeds 0||-3 -> seeds={}; allowed: a whole number >= 1
 --seeds x||1.5 -> argument --seeds: invalid int value: '{}'
---seeds 99999999999999999999 -> seeds={}; allowed: a number from 1 to
+--seeds 99999999999999999999 -> seeds=99999999999999999999; allowed: a number from 1 to
 --seeds 1000000000
     -> ratio 96 x rho 96 x seeds ... runs need about ... of memory are free; allowed here: up to
 --x rho=0:1:30000 --y ratio=0.1:0.9:30000 -> ratio 30,000 x rho 30,000 x seeds 4: 3,600,000,000 runs need about
@@ -182,7 +182,7 @@ TRAJECTORIES = """
 --seeds -1||0 -> seeds={}; allowed: a whole number >= 1
 --seeds x -> argument --seeds: invalid int value: 'x'
 --seeds 1000000000 -> seeds ... runs need about
---seeds 99999999999999999999 -> seeds={}; allowed: a number from 1 to
+--seeds 99999999999999999999 -> seeds=99999999999999999999; allowed: a number from 1 to
 --network relu -> argument --network: invalid choice: 'relu'
 --network linear --animate gif -> --animate gif: no phase plane is drawn of linear networks; allowed: with --network
 --network linear --width 1000000000 -> width=1000000000...: ... numbers of one run need about
@@ -238,7 +238,7 @@ BEYOND = """
 --seeds 1||0||-1 -> --seeds={}; allowed: a whole number >= 2
 --seeds x -> argument --seeds: invalid int value: 'x'
 --seeds 1000000000 -> seeds ... runs need about
---seeds 99999999999999999999 -> seeds={}; allowed: a number from 1 to
+--seeds 99999999999999999999 -> seeds=99999999999999999999; allowed: a number from 1 to
 --engine bogus -> engine='bogus' is not known; allowed: auto, triton, cpu, reference
 --engine triton -> engine='triton' is not available: no GPU was found
 --threads 0 -> threads=0; allowed: a whole number >= 1
