@@ -28,6 +28,7 @@ HARD, EASY = COLOURS["sam"], COLOURS["lsam"]
 """Colours of the two attributes, and of SAM's two effects."""
 
 HEAD_COLOURS = {"flatten": COLOURS["sam"], "pooled": COLOURS["lsam"], "interaction": COLOURS["sgd"]}
+"""Of R8; the interaction is flatten minus pooled."""
 
 VERDICT_COLOURS = {
     HOLDS: COLOURS["asam"],
@@ -267,9 +268,11 @@ def _draw_filter(axes: Axes, evidence: Evidence) -> None:
 def _draw_heads(axes: Axes, evidence: Evidence) -> None:
     lines = []
     for rule, found in evidence.plot.items():
-        short = _wrapped(rule.replace(", features of the head", "; the head's features"), 20)
-        lines += [(f"{short}\n{name}", found[name], HEAD_COLOURS[name], name) for name in HEAD_COLOURS]
+        # The colours name the heads, so the rule is named once, at the middle one of its three lines.
+        name = _wrapped(rule.replace(", features of the head", "; what the head sees"), 18)
+        lines += [(name * (head == "pooled"), found[head], colour, head) for head, colour in HEAD_COLOURS.items()]
     _intervals(axes, lines)
+    axes.tick_params(axis="y", length=0)
     axes.set_xlabel("hard probing error, SAM minus SGD", fontsize=8)
     axes.locator_params(axis="x", nbins=5)
 
