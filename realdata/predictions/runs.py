@@ -79,11 +79,11 @@ OWN: dict[str, dict[str, Any]] = {
 
 QUICK: dict[str, Any] = {
     "predictions": ["R8", "R13"], "seeds": 3, "scan_seeds": 3, "size": 16, "model": "paper_cnn", "lr": 0.1,
-    "epochs": 15, "evaluations_per_epoch": 1, "levels": [0.01], "augmentation": "none",
+    "epochs": 25, "evaluations_per_epoch": 1, "levels": [0.001], "augmentation": "none",
 }  # fmt: skip
 """Settings of a first look that takes minutes: too few seeds and too short a training for a result to publish."""
 
-QUICK_IMAGES = {"examples_per_class": 200}
+QUICK_IMAGES: dict[str, Any] = {"examples_per_class": 200, "validation": 0.03}
 """Images of a first look, for data sets that have these options."""
 
 TAKEN = ("method", "effect", "rho", "seed", "seeds", "sam_from", "sam_until")

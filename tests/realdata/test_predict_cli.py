@@ -80,6 +80,15 @@ def test_only_what_the_chosen_predictions_need_is_trained() -> None:
     assert [asked(name) for name in ("R8", "R12", "R13", "R1,R8")] == [20, 26, 16, 38]
 
 
+def test_a_quick_look_is_small_and_what_is_given_stays() -> None:
+    request = request_of({"data": "fmnist_mnist", "quick": True, "epochs": 7, "data_options": {"classes": 3}})
+    (base,) = request.bases
+    assert request.predictions == ("R8", "R13")
+    assert len(request.plan.configurations) == 18
+    assert (base.model, base.size, base.epochs) == ("paper_cnn", 16, 7)
+    assert (base.data_options["examples_per_class"], base.data_options["classes"]) == (200, 3)
+
+
 def test_what_needs_an_easy_attribute_is_not_trained_without_one() -> None:
     both = request_of({"data": ["pacs", "cifar_mnist"], "predictions": ["R2", "R6"]})
     assert both.untestable == {"pacs": ("R6",)}
