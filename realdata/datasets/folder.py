@@ -5,35 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from realdata.datasets.base import IMAGENET_MEAN, IMAGENET_STD
 from realdata.datasets.folders import image_names, stamps_of, subfolders
-from realdata.datasets.own import CARD, SHARES, SPLIT_WORDS, described, split_codes
+from realdata.datasets.own import CARD, PRESETS, SHARED_HELP, SPLIT_WORDS, OwnOptions, described, split_codes
 from realdata.datasets.sources import FileSource
 from realdata.datasets.specification import Contents, DataProblem, DataSetSpec
-from realdata.datasets.table import PRESETS
-from realdata.datasets.transforms import AUTO, TRANSFORMS, canonical_name
-from sambalance_tools.checks import require_whole
 
 OPTIONS_HELP = {
     "path": "folder of the images, relative to the root",
-    "seed": "seed of the split, where it is drawn",
-    "title": "name of the data set in tables; none: the folder's",
-    "transform": f"how a file becomes pixels: {', '.join(TRANSFORMS)}",
+    **SHARED_HELP,
 }
 
 
 @dataclass(frozen=True)
-class Options:
-    """Where the images are, see ``OPTIONS_HELP``; a ValueError names what is not allowed."""
+class Options(OwnOptions):
+    """Where the images are, see ``OPTIONS_HELP``."""
 
     path: str = "."
-    seed: int = 0
-    title: str | None = None
-    transform: str = AUTO
-
-    def __post_init__(self) -> None:
-        require_whole("seed", self.seed, 0)
-        object.__setattr__(self, "transform", canonical_name(self.transform))
 
 
 def inspect(root: Path, options: Options) -> Contents:
@@ -62,17 +49,12 @@ def inspect(root: Path, options: Options) -> Contents:
             f"{folder} has no images in folders of classes", "arrange them as CLASS/*.jpg or SPLIT/CLASS/*.jpg"
         )
     fields = described(label, None, None, split_codes(split, folder) if splits else None, options.seed, folder)
-    shares = ", ".join(f"{share:.0%}" for share in SHARES)
-    return Contents(
-        title=options.title or folder.name,
-        differences=(),
-        source=FileSource(folder, tuple(names), stamps_of(folder, names), PRESETS, options.transform),
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-        flip=True,
-        found=(("images", f"{len(names):,} in {folder}"), ("classes", ", ".join(fields["label_names"]))),
-        remarks=() if splits else (f"there are no folders of splits: {shares} are drawn of each class",),
-        **fields,
+    return options.contents(
+        folder,
+        FileSource(folder, tuple(names), stamps_of(folder, names), PRESETS, options.transform),
+        fields,
+        (("images", f"{len(names):,} in {folder}"), ("classes", ", ".join(fields["label_names"]))),
+        None if splits else "there are no folders of splits",
     )
 
 

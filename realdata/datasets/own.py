@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from realdata.datasets.base import IMAGENET_MEAN, IMAGENET_STD, SPLIT_NAMES, Card, ImageData
 from realdata.datasets.cache import digest
-from realdata.datasets.specification import DataProblem
+from realdata.datasets.sources import FileSource
+from realdata.datasets.specification import Contents, DataProblem
 from realdata.datasets.tables import probe_split_of, require_splits
+from realdata.datasets.transforms import AUTO, TRANSFORMS, Presets, canonical_name
+from sambalance_tools.checks import require_whole
 
 SPLIT_WORDS = {
     "train": 0, "training": 0, "0": 0,
@@ -22,6 +26,54 @@ SPLIT_WORDS = {
 """How tables and folders spell the splits."""
 SHARES = (0.6, 0.2, 0.2)
 """Shares of training, validation and test images where the splits are not given."""
+
+PRESETS = Presets({}, "domainbed")
+
+SHARED_HELP = {
+    "seed": "seed of the split, where it is drawn",
+    "title": "name of the data set in tables; none: the name of its file or folder",
+    "transform": f"how a file becomes pixels: {', '.join(TRANSFORMS)}",
+}
+
+
+@dataclass(frozen=True)
+class OwnOptions:
+    """Options that tables and folders share, see ``SHARED_HELP``; a ValueError names what is not allowed."""
+
+    seed: int = 0
+    title: str | None = None
+    transform: str = AUTO
+
+    def __post_init__(self) -> None:
+        require_whole("seed", self.seed, 0)
+        object.__setattr__(self, "transform", canonical_name(self.transform))
+
+    def contents(
+        self,
+        path: Path,
+        source: FileSource,
+        fields: Mapping[str, Any],
+        found: tuple[tuple[str, str], ...],
+        not_given: str | None,
+    ) -> Contents:
+        """Photographs with the ``fields`` of :func:`described`.
+
+        Args:
+            path: file or folder that they are from. not_given: if the splits were drawn, what would have given them.
+        """
+        shares = ", ".join(f"{share:.0%}" for share in SHARES)
+        return Contents(
+            title=self.title or (path.name if path.is_dir() else path.stem),
+            differences=(),
+            source=source,
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+            flip=True,
+            found=found,
+            remarks=() if not_given is None else (f"{not_given}: {shares} are drawn of each group",),
+            **fields,
+        )
+
 
 CARD = Card("as its owner says", "the data set is the user's own", "the user's own")
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from realdata.datasets.base import IMAGENET_MEAN, IMAGENET_STD
 from realdata.datasets.folders import count_words
-from realdata.datasets.own import CARD, SHARES, described, split_codes
+from realdata.datasets.own import CARD, PRESETS, SHARED_HELP, OwnOptions, described, split_codes
 from realdata.datasets.sources import FileSource
 from realdata.datasets.specification import Contents, DataProblem, DataSetSpec, list_names
 from realdata.datasets.tables import Table, find_files, image_base, read_table
-from realdata.datasets.transforms import AUTO, TRANSFORMS, Presets, canonical_name
-from sambalance_tools.checks import require_whole
 
-PRESETS = Presets({}, "domainbed")
 COLUMNS = ("image", "label", "easy", "hard", "split")
 
 OPTIONS_HELP = {
@@ -24,15 +20,13 @@ OPTIONS_HELP = {
     "easy": "column with the easy attribute; none: there is none",
     "hard": "column with the hard attribute; none: the label",
     "split": "column with train, validation and test; none: drawn at random",
-    "seed": "seed of the split, where it is drawn",
-    "title": "name of the data set in tables; none: the table's",
-    "transform": f"how a file becomes pixels: {', '.join(TRANSFORMS)}",
+    **SHARED_HELP,
 }
 
 
 @dataclass(frozen=True)
-class Options:
-    """The table and its columns, see ``OPTIONS_HELP``; a ValueError names what is not allowed."""
+class Options(OwnOptions):
+    """The table and its columns, see ``OPTIONS_HELP``."""
 
     file: str = "metadata.csv"
     image: str = "image"
@@ -40,13 +34,6 @@ class Options:
     easy: str | None = None
     hard: str | None = None
     split: str | None = None
-    seed: int = 0
-    title: str | None = None
-    transform: str = AUTO
-
-    def __post_init__(self) -> None:
-        require_whole("seed", self.seed, 0)
-        object.__setattr__(self, "transform", canonical_name(self.transform))
 
 
 def inspect(root: Path, options: Options) -> Contents:
@@ -72,18 +59,12 @@ def inspect(root: Path, options: Options) -> Contents:
         )
     split = split_codes(columns["split"], path) if "split" in columns else None
     fields = described(columns["label"], columns.get("easy"), columns.get("hard"), split, options.seed, path)
-    shares = ", ".join(f"{share:.0%}" for share in SHARES)
-    remarks = () if split is not None else (f"no column with splits is named: {shares} are drawn of each group",)
-    return Contents(
-        title=options.title or path.stem,
-        differences=(),
-        source=FileSource(base, tuple(names), stamps, PRESETS, options.transform),
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-        flip=True,
-        found=(("table", f"{path}: {count_words(len(names), 'row')}"), ("images", f"{len(names):,} in {base}")),
-        remarks=remarks,
-        **fields,
+    return options.contents(
+        path,
+        FileSource(base, tuple(names), stamps, PRESETS, options.transform),
+        fields,
+        (("table", f"{path}: {count_words(len(names), 'row')}"), ("images", f"{len(names):,} in {base}")),
+        None if split is not None else "no column with splits is named",
     )
 
 

@@ -16,6 +16,7 @@ Where all draws are alike, as without any error, it is Wilson's of the worst gro
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -161,6 +162,7 @@ class GroupAccuracy:
         return weights
 
 
+@functools.lru_cache(maxsize=4096)  # averages ask for the same groups again, and SciPy's test takes its time
 def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Wilson's score interval of a share; (NaN, NaN) for n = 0.
 

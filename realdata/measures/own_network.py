@@ -18,9 +18,6 @@ from sambalance_tools.checks import require_whole
 if TYPE_CHECKING:
     from torch import nn
 
-LEFT_OUT = -1
-"""Split of images that are not measured."""
-
 
 def probe_network(
     model: nn.Module,
@@ -73,9 +70,9 @@ def part_of(data: ImageData, images: int, seed: int = 0) -> ImageData:
     """The data set with at most so many images of each split and of each part of the probe, drawn at random."""
     require_whole("images", images, 8)
     random = np.random.default_rng([seed, 0xFE])
-    split, probe = np.full_like(data.split, LEFT_OUT), np.full_like(data.probe_split, UNUSED)
+    split, probe = np.full_like(data.split, UNUSED), np.full_like(data.probe_split, UNUSED)
     for part, whole in ((split, data.split), (probe, data.probe_split)):
-        for code in np.unique(whole[whole >= 0]):
+        for code in np.unique(whole[whole != UNUSED]):
             kept = random.permutation(np.flatnonzero(whole == code))[:images]
             part[kept] = code
     return dataclasses.replace(data, split=split, probe_split=probe)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from realdata.datasets.base import ImageData
 from realdata.models.classifier import Classifier
-from realdata.models.pretrained import IMAGENET, Adapted
+from realdata.models.pretrained import IMAGENET, Adapted, last_linear, names_like
 from realdata.models.weights_file import first_line
 
 PREFIXES = ("module.", "model.", "net.", "network.", "_orig_mod.")
@@ -88,13 +88,24 @@ def wrap(network: nn.Module, head: str | None = None) -> Classifier:
     """
     if isinstance(network, Classifier) and head is None:
         return network
-    linear = {name: each for name, each in network.named_modules() if isinstance(each, nn.Linear)}
-    if not linear:
+    return OwnNetwork(network, _layer(network, head_name(network, head)))
+
+
+def head_name(network: nn.Module, head: str | None = None) -> str:
+    """Name of the last layer; arguments and errors as in :func:`wrap`."""
+    name = last_linear(network) if head is None else head
+    if name is None:
         raise ValueError(f"{type(network).__name__} has no nn.Linear layer; allowed: a network with a linear head")
-    name = list(linear)[-1] if head is None else head
+    linear = [each for each, module in network.named_modules() if isinstance(module, nn.Linear)]
     if name not in linear:
-        raise ValueError(f"head={head!r}; allowed: {', '.join(list(linear)[-8:])}")
-    return OwnNetwork(network, linear[name])
+        raise ValueError(f"head={head!r}; allowed: {', '.join(linear[-8:]) or 'none, there is no nn.Linear layer'}")
+    return name
+
+
+def _layer(network: nn.Module, name: str) -> nn.Linear:
+    layer = network.get_submodule(name)
+    assert isinstance(layer, nn.Linear)
+    return layer
 
 
 def from_checkpoint(
@@ -124,7 +135,7 @@ def from_checkpoint(
     state = read_state(path)
     make = _of_family(str(model)) if factory is None else _of_factory(factory)
     network = make(len(data.label_names))
-    last = _name_of_head(network, head)
+    last = head_name(network, head)
     if f"{last}.weight" in state:
         classes = len(state[f"{last}.weight"])
         if classes != len(data.label_names):
@@ -139,8 +150,7 @@ def from_checkpoint(
         raise ValueError(f"checkpoint {path} does not fit {model or factory}: {' '.join(lines[1:3])}") from None
     if model is None:
         return wrap(network, head)
-    inner = wrap(network, head)
-    return OwnNetwork(Adapted(data, network, IMAGENET, resolution), inner.head)
+    return OwnNetwork(Adapted(data, network, IMAGENET, resolution), _layer(network, last))
 
 
 def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -173,11 +183,6 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     return state
 
 
-def _name_of_head(network: nn.Module, head: str | None) -> str:
-    layer = wrap(network, head).head
-    return next(name for name, each in network.named_modules() if each is layer)
-
-
 def _of_family(name: str) -> Callable[[int], nn.Module]:
     family, _, member = name.partition(":")
     if family == "torchvision" and member:
@@ -185,7 +190,7 @@ def _of_family(name: str) -> Callable[[int], nn.Module]:
 
         known = models.list_models(module=models)
         if member not in known:
-            raise ValueError(f"model={name!r}; allowed after 'torchvision:' one of {', '.join(known[:6])}, ...")
+            raise ValueError(f"model={name!r}; allowed after 'torchvision:' {names_like(member, known)}")
         return lambda classes: models.get_model(member, weights=None, num_classes=classes)
     if family == "timm" and member:
         try:

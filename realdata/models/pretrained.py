@@ -122,7 +122,7 @@ def _torchvision(member: str, weights: str | None) -> nn.Module:
         raise ValueError("torchvision is not installed; pip install 'sambalance[realdata]'") from None
     known = models.list_models(module=models)
     if member not in known:
-        raise ValueError(f"model='torchvision:{member}'; allowed: {_like(member, known)}")
+        raise ValueError(f"model='torchvision:{member}'; allowed: {names_like(member, known)}")
     enum = None
     if weights == "imagenet":
         available = models.get_model_weights(member)
@@ -152,7 +152,9 @@ def _timm(member: str, weights: str | None) -> tuple[nn.Module, Statistics]:
             f"weights='imagenet' of timm:{member} cannot be downloaded ({error}); allowed: a path, or None"
         ) from None
     except RuntimeError as error:
-        raise ValueError(f"model='timm:{member}' ({error}); allowed: {_like(member, timm.list_models())}") from None
+        raise ValueError(
+            f"model='timm:{member}' ({error}); allowed: {names_like(member, timm.list_models())}"
+        ) from None
     if weights not in (None, "imagenet"):
         _load(network, weights)
     settings: Any = getattr(network, "pretrained_cfg", None) or {}
@@ -193,7 +195,7 @@ def _load(network: nn.Module, path: Any) -> None:
             f"weights={str(path)!r} cannot be read ({(str(error).splitlines() or [''])[0]}); "
             "allowed: a state dictionary of tensors"
         ) from None
-    last = _last_linear(network)
+    last = last_linear(network)
     own = network.state_dict()
     for name in (f"{last}.weight", f"{last}.bias"):
         if name in own and (name not in state or state[name].shape != own[name].shape):
@@ -213,13 +215,14 @@ def _existing(path: Any) -> Path:
     return found
 
 
-def _last_linear(network: nn.Module) -> str | None:
+def last_linear(network: nn.Module) -> str | None:
+    """Name of the linear layer that is registered last; None if there is none."""
     linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
     return linear[-1] if linear else None
 
 
 def _without_last_layer(network: nn.Module, name: str) -> None:
-    last = _last_linear(network)
+    last = last_linear(network)
     if last is None:
         raise ValueError(f"model={name!r} does not end in a linear layer; allowed: models that do")
     parent, _, attribute = last.rpartition(".")
@@ -230,6 +233,7 @@ def _without_last_layer(network: nn.Module, name: str) -> None:
         setattr(owner, attribute, nn.Identity())
 
 
-def _like(name: str, known: list[str]) -> str:
+def names_like(name: str, known: list[str]) -> str:
+    """Known names that resemble a name, for errors."""
     close = difflib.get_close_matches(name, known, 5) or known[:5]
     return f"{', '.join(close)}, ... ({len(known)} names)"

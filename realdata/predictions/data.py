@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from realdata.configuration import RunConfiguration
-from realdata.predictions.intervals import MATCH, mean_per_seed
+from realdata.predictions.intervals import MATCH, mean_per_seed, paired_differences
 from realdata.predictions.runs import Design, ceiling, trainings, with_rule
 from realdata.results.parquet import setting_of_values
 from realdata.results.summary import SGD, Measure, Panel, Rule, Values, losses_match, panels, values_of
@@ -89,24 +89,21 @@ class PredictionData:
 
     def checkpoints(self, rule: Rule, seed: int) -> Sequence[At]:
         """Checkpoints of a run without duplicates: a steep loss can pass several levels at one step."""
-        found = self._checkpoints.get(with_rule(self.base, rule, seed).hash, ())
+        found = self._stages(with_rule(self.base, rule, seed))
         return list({at.step: at for at in found if at.step}.values())
 
     def untrained(self, rule: Rule, seed: int) -> At | None:
         """The network of a run before its first step; None if it was not measured."""
-        found = self._checkpoints.get(with_rule(self.base, rule, seed).hash, ())
-        return next((at for at in found if not at.step), None)
+        return next((at for at in self._stages(with_rule(self.base, rule, seed)) if not at.step), None)
 
     def ceiling(self, attribute: str, seed: int) -> At | None:
         """The final checkpoint of the network trained on one attribute alone; None if there is none."""
         trained = ceiling(self.base, attribute, seed)
-        found = self._checkpoints.get(trained.hash, ()) if trained is not None else ()
-        return next((at for at in found if at.level is None and at.step), None)
+        return self._end(trained) if trained is not None else None
 
     def final(self, rule: Rule, seed: int) -> At | None:
         """The final checkpoint of a run; None if it has none."""
-        found = self._checkpoints.get(with_rule(self.base, rule, seed).hash, ())
-        return next((at for at in found if at.level is None and at.step), None)
+        return self._end(with_rule(self.base, rule, seed))
 
     def at_end(
         self,
@@ -122,12 +119,18 @@ class PredictionData:
         """
         found = {}
         for seed in range(self.design.seeds):
-            stages = self._checkpoints.get(configurations(seed).hash, ())
-            end = next((at for at in stages if at.level is None and at.step), None)
+            end = self._end(configurations(seed))
             number = end.value(metric, attribute, split) if end is not None else None
             if number is not None:
                 found[seed] = number
         return found
+
+    def _stages(self, configuration: RunConfiguration) -> Sequence[At]:
+        return self._checkpoints.get(configuration.hash, ())
+
+    def _end(self, configuration: RunConfiguration) -> At | None:
+        # The untrained network has no level either, and step 0.
+        return next((at for at in self._stages(configuration) if at.level is None and at.step), None)
 
     def status(self, rule: Rule, seed: int) -> tuple[str, str]:
         """Status and reason of a run."""
@@ -151,8 +154,7 @@ class PredictionData:
 
     def difference(self, values: Values, rule: Rule, level: float | None, to: Rule = SGD) -> dict[int, float]:
         """Paired differences from SGD by seed."""
-        mine, other = self.at(values, rule, level), self.at(values, to, level)
-        return {seed: mine[seed] - other[seed] for seed in mine if seed in other}
+        return paired_differences(self.at(values, rule, level), self.at(values, to, level))
 
     def matched_levels(self, values: Values, rules: Collection[Rule]) -> list[float]:
         """Levels at which the mean training losses of all rules match, over the seeds that all rules have."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from realdata.predictions.data import PredictionData
 from realdata.predictions.prediction import NO_RANGE, Finding, with_remarks
+from realdata.predictions.runs import with_rule
 from realdata.results.summary import SGD
 
 ERROR = "mean_group_probing_error"
@@ -70,12 +71,8 @@ def is_flat(untrained_errors: Sequence[float], sgd_errors: Sequence[float]) -> b
 
 def range_of(data: PredictionData) -> DynamicRange:
     """The range of the hard error at the end of SGD's training, over seeds measured before training (at step 0)."""
-    pairs = []
-    for seed in range(data.design.seeds):
-        start, end = _untrained(data, seed), data.final(SGD, seed)
-        error = end.value(ERROR, "hard", "probe") if end is not None else None
-        if start is not None and error is not None:
-            pairs.append((start, error))
+    starts, ends = untrained_by_seed(data), data.at_end(lambda seed: with_rule(data.base, SGD, seed), ERROR, "hard")
+    pairs = [(start, ends[seed]) for seed, start in starts.items() if seed in ends]
     if len(pairs) < 2:
         return DynamicRange(None, False, "dynamic range unknown")
     untrained, trained = [start for start, _ in pairs], [error for _, error in pairs]
@@ -93,20 +90,27 @@ def range_of(data: PredictionData) -> DynamicRange:
     return DynamicRange(fraction, False, words, start, best)
 
 
+def ceilings_by_seed(data: PredictionData, attribute: str = "hard") -> dict[int, float]:
+    """An attribute's errors at the end of training on it alone, for the seeds that have them."""
+    ends = {seed: data.ceiling(attribute, seed) for seed in range(data.design.scan_seeds)}
+    errors = {seed: at.value(ERROR, attribute, "probe") for seed, at in ends.items() if at is not None}
+    return {seed: error for seed, error in errors.items() if error is not None}
+
+
 def ceiling_errors(data: PredictionData, attribute: str = "hard") -> list[float]:
-    """An attribute's errors at the end of training on it alone, over the seeds that have them."""
-    found = [data.ceiling(attribute, seed) for seed in range(data.design.scan_seeds)]
-    errors = [at.value(ERROR, attribute, "probe") for at in found if at is not None]
-    return [error for error in errors if error is not None]
+    """The errors of :func:`ceilings_by_seed`."""
+    return list(ceilings_by_seed(data, attribute).values())
 
 
-def _untrained(data: PredictionData, seed: int) -> float | None:
-    """Hard error before the first step; SGD and SAM start from the same network."""
-    for rule in (SGD, data.design.sam):
-        at = data.untrained(rule, seed)
-        if at is not None and (error := at.value(ERROR, "hard", "probe")) is not None:
-            return error
-    return None
+def untrained_by_seed(data: PredictionData) -> dict[int, float]:
+    """Hard errors before the first step; SGD and SAM start from the same network, so either has them."""
+    found: dict[int, float] = {}
+    for seed in range(data.design.seeds):
+        for rule in (SGD, data.design.sam):
+            at = data.untrained(rule, seed)
+            if at is not None and (error := at.value(ERROR, "hard", "probe")) is not None:
+                found.setdefault(seed, error)
+    return found
 
 
 def with_range(findings: Mapping[str, Finding], data: PredictionData) -> dict[str, Finding]:

@@ -79,6 +79,11 @@ def interval_of(numbers: Mapping[int, float] | Sequence[float], confidence: floa
     return SeedInterval(mean, mean - half, mean + half, len(values), confidence, statistics.stdev(values))
 
 
+def paired_differences(mine: Mapping[int, float], other: Mapping[int, float]) -> dict[int, float]:
+    """Numbers minus those of the other runs at the same seed, for the seeds that both have."""
+    return {seed: mine[seed] - other[seed] for seed in mine if seed in other}
+
+
 def mean_per_seed(numbers: Mapping[int, Sequence[float]]) -> dict[int, float]:
     """Mean of each seed's numbers, for seeds that have any."""
     return {seed: math.fsum(values) / len(values) for seed, values in sorted(numbers.items()) if values}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from realdata.configuration import RunConfiguration
 from realdata.predictions.data import PredictionData
 from realdata.predictions.dynamic_range import with_range
-from realdata.predictions.intervals import SeedInterval, interval_of
+from realdata.predictions.intervals import SeedInterval, interval_of, paired_differences
 from realdata.predictions.prediction import (
     SIGN_RULE_NEGATIVE,
     Evidence,
@@ -38,7 +38,7 @@ def judge(data: PredictionData) -> Evidence:
     errors = {name: errors_of(data.design.sam, when) for name, when in WHEN.items()}
     plot: dict[str, SeedInterval] = {}
     for name, found in errors.items():
-        shared = {seed: found[seed] - plain[seed] for seed in found if seed in plain}
+        shared = paired_differences(found, plain)
         if shared:
             plot[name] = interval_of(shared)
     findings = {
@@ -49,7 +49,7 @@ def judge(data: PredictionData) -> Evidence:
 
 
 def _difference(one: dict[int, float], other: dict[int, float], what: str) -> Finding:
-    shared = {seed: one[seed] - other[seed] for seed in one if seed in other}
+    shared = paired_differences(one, other)
     if not shared:
         return untestable(f"no seed has the hard error of both: {what}")
     return decide_by_sign(interval_of(shared), negative=True, what=what)

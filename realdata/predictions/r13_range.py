@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from realdata.predictions.data import PredictionData
-from realdata.predictions.dynamic_range import ERROR, is_flat
-from realdata.predictions.intervals import SeedInterval, interval_of
+from realdata.predictions.dynamic_range import ERROR, ceilings_by_seed, is_flat, untrained_by_seed
+from realdata.predictions.intervals import SeedInterval, interval_of, paired_differences
 from realdata.predictions.prediction import (
     HOLDS,
     NO_RANGE,
@@ -27,21 +27,9 @@ Errors = dict[int, float]
 """Hard probing error by seed."""
 
 
-def untrained_errors(data: PredictionData) -> Errors:
-    """Errors before the first step; every update rule starts from the same network."""
-    stages = {seed: data.untrained(SGD, seed) for seed in range(data.design.seeds)}
-    return {seed: e for seed, at in stages.items() if at and (e := at.value(ERROR, "hard", "probe")) is not None}
-
-
-def ceilings(data: PredictionData) -> Errors:
-    """Errors at the end of training on the hard attribute alone."""
-    stages = {seed: data.ceiling("hard", seed) for seed in range(data.design.scan_seeds)}
-    return {seed: e for seed, at in stages.items() if at and (e := at.value(ERROR, "hard", "probe")) is not None}
-
-
 def judge(data: PredictionData) -> Evidence:
     """Judge whether SGD moves the hard error (a) and whether there is room for it (b); report the share (c)."""
-    start, room = untrained_errors(data), ceilings(data)
+    start, room = untrained_by_seed(data), ceilings_by_seed(data)
     values = data.values(ERROR, "hard")
     rows = {"untrained": start, "SGD": data.at(values, SGD, None), "SAM": data.at(values, data.design.sam, None)}
     rows["hard alone"] = room
@@ -54,7 +42,7 @@ def _moved(start: Errors, end: Errors) -> Finding:
     shared = sorted(set(start) & set(end))
     if not shared:
         return untestable("no seed has the hard error before and after SGD's training")
-    moved = interval_of([end[seed] - start[seed] for seed in shared])
+    moved = interval_of(paired_differences(end, start))
     few = too_few(moved)
     if few is not None:
         return few
@@ -66,11 +54,13 @@ def _moved(start: Errors, end: Errors) -> Finding:
 
 
 def _room(start: Errors, room: Errors) -> Finding:
-    shared = sorted(set(start) & set(room))
-    if not shared:
+    if not set(start) & set(room):
         return untestable("no network was trained on the hard attribute alone")
-    difference = interval_of([room[seed] - start[seed] for seed in shared])
-    return decide_by_sign(difference, negative=True, what="trained on the hard attribute alone, minus untrained")
+    return decide_by_sign(
+        interval_of(paired_differences(room, start)),
+        negative=True,
+        what="trained on the hard attribute alone, minus untrained",
+    )
 
 
 def _share(start: Errors, end: Errors, room: Errors) -> Finding:

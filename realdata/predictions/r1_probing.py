@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from realdata.predictions.data import PredictionData
 from realdata.predictions.dynamic_range import with_range
-from realdata.predictions.intervals import SeedInterval, interval_of
+from realdata.predictions.intervals import SeedInterval, interval_of, paired_differences
 from realdata.predictions.prediction import (
     FAILS,
     HOLDS,
@@ -102,7 +102,7 @@ def _tuned(data: PredictionData, plot: dict[str, dict[str, SeedInterval]]) -> Fi
     numbers = []
     for attribute in ("hard", "easy"):
         plain, sam = (_at_end(data, rule, ERROR, attribute, "probe", pair) for rule, pair in best.items())
-        numbers.append({seed: sam[seed] - plain[seed] for seed in sam if seed in plain})
+        numbers.append(paired_differences(sam, plain))
     chosen = ", ".join(
         f"{'SGD' if rule == SGD else 'SAM'} at learning rate {rate:g} and weight decay {decay:g}"
         for rule, (rate, decay) in best.items()

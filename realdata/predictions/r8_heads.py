@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from realdata.configuration import RunConfiguration
 from realdata.predictions.data import PredictionData
-from realdata.predictions.intervals import SeedInterval, interval_of
+from realdata.predictions.intervals import SeedInterval, interval_of, paired_differences
 from realdata.predictions.prediction import (
     SIGN_RULE_NEGATIVE,
     Evidence,
@@ -35,25 +34,19 @@ def errors_at_end(data: PredictionData, head: str, rule: Rule, split: str, attri
     """Errors of the runs with this head and update rule."""
     base = with_head(data.base, head)
 
-    def run(seed: int) -> RunConfiguration:
-        return with_rule(base, rule, seed)
-
-    return data.at_end(run, ERROR, attribute, split)
+    return data.at_end(lambda seed: with_rule(base, rule, seed), ERROR, attribute, split)
 
 
 def gains(data: PredictionData, rule: Rule, split: str) -> dict[str, Errors]:
     """Error minus that of SGD at the same seed, for each head; negative numbers are gains."""
-    found = {}
-    for head in HEADS:
-        mine, plain = (errors_at_end(data, head, each, split) for each in (rule, SGD))
-        found[head] = {seed: mine[seed] - plain[seed] for seed in mine if seed in plain}
-    return found
+    return {
+        head: paired_differences(*(errors_at_end(data, head, each, split) for each in (rule, SGD))) for head in HEADS
+    }
 
 
 def interaction(by_head: Mapping[str, Errors]) -> Errors:
     """Difference under the local head minus difference under the pooled head, by seed."""
-    local, pooled = by_head[LOCAL], by_head[POOLED]
-    return {seed: local[seed] - pooled[seed] for seed in local if seed in pooled}
+    return paired_differences(by_head[LOCAL], by_head[POOLED])
 
 
 def judge(data: PredictionData) -> Evidence:

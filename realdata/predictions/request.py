@@ -56,8 +56,7 @@ def request_of(settings: Mapping[str, Any]) -> Request:
     given = dict(settings)
     quick = bool(given.pop("quick", False))
     if quick:
-        for name in ("predictions", "seeds", "scan_seeds"):
-            given.setdefault(name, runs.QUICK[name])
+        given = {**runs.QUICK_REQUEST, **given}
     rho = given.get("rho")
     if isinstance(rho, list):
         raise ValueError(f"rho={rho!r}; allowed: one main radius (further ones belong to radii)")

@@ -26,7 +26,6 @@ from realdata.datasets.ceiling import EASY, HARD
 from realdata.models.options import READOUTS, options, stored_options
 from realdata.results.parquet import CEILING
 from realdata.results.summary import SGD, Rule
-from realdata.settings.completion import DEFAULTS as SETTINGS
 from realdata.settings.completion import data_option_names
 from realdata.settings.plan import CONFIGURATION_BYTES, SHARED, grids_of, make_plan, mapping, option_for
 from realdata.values import convert_value
@@ -77,11 +76,14 @@ OWN: dict[str, dict[str, Any]] = {
 }
 """Settings of each data set, small enough for a CPU; flags and files override them."""
 
+QUICK_REQUEST: dict[str, Any] = {"predictions": ["R8", "R13"], "seeds": 3, "scan_seeds": 3}
+"""What a first look that takes minutes asks for: too few seeds for a result to publish."""
+
 QUICK: dict[str, Any] = {
-    "predictions": ["R8", "R13"], "seeds": 3, "scan_seeds": 3, "size": 16, "model": "paper_cnn", "lr": 0.1,
-    "epochs": 25, "evaluations_per_epoch": 1, "levels": [0.001], "augmentation": "none",
+    "size": 16, "model": "paper_cnn", "lr": 0.1, "epochs": 25, "evaluations_per_epoch": 1, "levels": [0.001],
+    "augmentation": "none",
 }  # fmt: skip
-"""Settings of a first look that takes minutes: too few seeds and too short a training for a result to publish."""
+"""Settings of a first look: too short a training for a result to publish."""
 
 QUICK_IMAGES: dict[str, Any] = {"examples_per_class": 200, "validation": 0.03}
 """Images of a first look, for data sets that have these options."""
@@ -284,8 +286,7 @@ def _own(data: str, quick: bool) -> dict[str, Any]:
     if quick:
         known = data_option_names(data)
         images = {name: value for name, value in QUICK_IMAGES.items() if name in known}
-        own |= {name: value for name, value in QUICK.items() if name in SETTINGS}
-        own["data_options"] = {**own.get("data_options", {}), **images}
+        own |= {**QUICK, "data_options": {**own.get("data_options", {}), **images}}
     return own
 
 
